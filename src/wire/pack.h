@@ -50,14 +50,17 @@ class MapWriter {
     void key(int k);
     Bytes fields_;
     std::uint32_t count_ = 0;
+    int last_key_ = -1;
 };
 
 /// Reads one map. Getters return a default for an absent key and remember the first wrong type or
 /// limit; look at status() once, at the end.
 class MapReader {
   public:
-    /// Parses the whole span; trailing bytes are an error.
+    /// Parses the whole span; trailing bytes are an error. The span must outlive the reader.
     [[nodiscard]] static Result<MapReader> parse(ByteView body);
+    /// The same for bytes that the reader keeps itself.
+    [[nodiscard]] static Result<MapReader> parse(Bytes&& body);
     ~MapReader();
     MapReader(MapReader&&) noexcept;
     MapReader& operator=(MapReader&&) noexcept;
