@@ -44,7 +44,7 @@ class Block {
 class BlockPool : public std::enable_shared_from_this<BlockPool> {
   public:
     /// `block_size` a multiple of 4096. `on_freed` is called (any thread) when a block comes back
-    /// after try_take() had to say no, so that a driver can go on.
+    /// after try_take() had to say no, so that a driver can go on. Null when there is no memory.
     [[nodiscard]] static std::shared_ptr<BlockPool> create(std::size_t block_size, std::size_t count,
                                                            std::function<void()> on_freed = {});
     ~BlockPool();

@@ -38,7 +38,12 @@ void set_level(Level level);
 [[nodiscard]] bool enabled(Level level);
 
 /// `event` is a stable dotted name; fields follow it. Control characters in values are escaped.
+/// Never throws: a line that cannot be written is lost.
 void write(Level level, std::string_view event, std::initializer_list<Field> fields);
+/// The line that write() sends, without its newline.
+[[nodiscard]] std::string format_line(Format format, Level level, std::uint64_t wall_ms,
+                                      std::string_view event,
+                                      std::initializer_list<Field> fields);
 
 inline void debug(std::string_view event, std::initializer_list<Field> fields = {}) {
     if (enabled(Level::debug)) write(Level::debug, event, fields);
