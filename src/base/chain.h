@@ -28,7 +28,7 @@ class Chain {
 
     [[nodiscard]] HashAlg alg() const { return alg_; }
     [[nodiscard]] ByteView bytes() const { return links_; }
-    /// S_i for 0 < i < n.
+    /// S_i for 0 < i < n; empty for 0 and n, where the hash's own value and the digest stand.
     [[nodiscard]] ByteView state_before(ChunkIndex i) const;
     bool operator==(const Chain&) const = default;
 
@@ -58,8 +58,13 @@ class ChunkHasher {
     std::unique_ptr<State> state_;
 };
 
+/// Whether `data` is chunk `index`, as far as this chain says: all of ChunkHasher in one call. `chain`
+/// is of this digest's algorithm and this grid.
+[[nodiscard]] bool chunk_holds(const Digest& digest, const ChunkGrid& grid, const Chain& chain,
+                               ChunkIndex index, ByteView data);
+
 /// Hashes a stream of unknown length once and keeps the states at chunk boundaries as it goes: at most
-/// 2,048 until the blob passes 4 GiB (every other one is dropped when the grid grows coarser).
+/// 1,025 until the blob passes 4 GiB (every other one is dropped when the grid grows coarser).
 class ChainBuilder {
   public:
     explicit ChainBuilder(HashAlg alg = HashAlg::sha256);
