@@ -1,0 +1,59 @@
+#include <algorithm>
+#include <numeric>
+
+#include "config/keys.h"
+
+namespace fastreg::config {
+namespace {
+
+// Levenshtein distance. Both words are keys or what was typed for one, cut to 64 characters.
+std::size_t distance(std::string_view a, std::string_view b) {
+    std::vector<std::size_t> row(b.size() + 1);
+    std::iota(row.begin(), row.end(), std::size_t{0});
+    for (std::size_t i = 1; i <= a.size(); ++i) {
+        std::size_t diagonal = row[0];
+        row[0] = i;
+        for (std::size_t j = 1; j <= b.size(); ++j) {
+            const std::size_t change = diagonal + (a[i - 1] == b[j - 1] ? 0 : 1);
+            diagonal = row[j];
+            row[j] = std::min({change, row[j] + 1, row[j - 1] + 1});
+        }
+    }
+    return row.back();
+}
+
+// "http_listen", "HTTP-Listen" and "http.listen" are the same word to a person.
+std::string folded(std::string_view word) {
+    std::string out(word.substr(0, 64));
+    for (char& c : out) {
+        if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
+        if (c == '_' || c == '.') c = '-';
+    }
+    return out;
+}
+
+}  // namespace
+
+std::optional<std::string> nearest(std::string_view word, std::span<const std::string> known) {
+    const std::string typed = folded(word);
+    // A third of the letters may be wrong; beyond that a suggestion is a guess.
+    std::size_t best = std::max<std::size_t>(2, typed.size() / 3) + 1;
+    const std::string* found = nullptr;
+    for (const std::string& candidate : known) {
+        const std::string name = folded(candidate);
+        std::size_t far = distance(typed, name);
+        // The last part alone, as in "listen" for "http.listen", counts as one slip.
+        const auto dot = candidate.rfind('.');
+        if (dot != std::string::npos && typed == folded(std::string_view(candidate).substr(dot + 1))) {
+            far = std::min<std::size_t>(far, 1);
+        }
+        if (far < best) {
+            best = far;
+            found = &candidate;
+        }
+    }
+    if (found == nullptr) return std::nullopt;
+    return *found;
+}
+
+}  // namespace fastreg::config
