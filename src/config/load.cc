@@ -1,11 +1,16 @@
 // From the four sources to one checked Config. The only file that includes toml++.
-#define TOML_EXCEPTIONS 0
-#define TOML_HEADER_ONLY 1
-#define TOML_ENABLE_FORMATTERS 0
-#ifdef TOML_SHARED_LIB
-#undef TOML_SHARED_LIB
-#endif
 #include <algorithm>
+#include <stdexcept>
+
+namespace {
+[[noreturn]] void not_toml() { throw std::logic_error("this is not TOML"); }
+}  // namespace
+
+// The parser (3.3) asserts on some malformed text, "[[[" for one. A file is not a defect of the
+// program: such text becomes an exception like every other parse error, in every kind of build.
+#undef NDEBUG
+#define TOML_ENABLE_FORMATTERS 0
+#define TOML_ASSERT(condition) (static_cast<bool>(condition) ? void() : not_toml())
 #include <toml++/toml.h>
 
 #include "config/config.h"
@@ -68,12 +73,13 @@ class Loader {
         if (text.size() > kFileBytesMax) {
             return complain(sources_.file_name + ": is larger than 1 MiB; this is not a configuration");
         }
-        const toml::parse_result parsed = toml::parse(text);
-        if (!parsed) {
-            const toml::parse_error& error = parsed.error();
-            return complain(place_of(error.source()) + " " + std::string(error.description()));
+        try {
+            walk(toml::parse(text), "");
+        } catch (const toml::parse_error& error) {
+            complain(place_of(error.source()) + " " + std::string(error.description()));
+        } catch (const std::logic_error& error) {
+            complain(sources_.file_name + ": " + error.what());
         }
-        walk(parsed.table(), "");
     }
 
     [[nodiscard]] std::string place_of(const toml::source_region& where) const {
