@@ -51,8 +51,9 @@ struct Manifest {
 };
 
 /// `content_type` is that of the PUT (may be "", and may carry parameters); it wins, and must not
-/// contradict the mediaType field. Without either, the shape decides. Errors: MANIFEST_INVALID,
-/// SIZE_INVALID (413) over kMaxManifestBytes, UNSUPPORTED (415... see status) for schema 1.
+/// contradict the mediaType field. Without either (or with a type that says nothing, such as
+/// application/json), the shape decides. Errors: MANIFEST_INVALID,
+/// SIZE_INVALID (413) over kMaxManifestBytes, DIGEST_INVALID, UNSUPPORTED (415) for schema 1.
 [[nodiscard]] ApiResult<Manifest> parse_manifest(ByteView bytes, std::string_view content_type);
 
 /// One entry of a referrers answer.

@@ -113,7 +113,7 @@ class Uploads {
 
     UploadLimits limits_;
     std::map<UploadId, Session> sessions_;
-    std::set<std::pair<Instant, UploadId>> by_age_;  // sessions in state open
+    std::set<std::pair<Instant, UploadId>> by_age_;  // all but the committing ones
 };
 
 }  // namespace fastreg::registry
