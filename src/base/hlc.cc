@@ -15,7 +15,7 @@ Status Hlc::observe(std::uint64_t wall_ms, HlcTime remote) {
         return fail(Errc::out_of_range,
                     "a peer's clock says " + std::to_string(hlc_millis(remote)) +
                         " ms since 1970, this node's says " + std::to_string(wall_ms) +
-                        ": over 10 s apart; set the wrong one (NTP) and try again");
+                        " ms: over 10 s apart; set the wrong one (NTP) and try again");
     }
     last_ = std::max(last_, remote);
     return {};
