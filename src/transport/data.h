@@ -24,7 +24,7 @@ namespace fastreg::transport {
 class ChunkSink {
   public:
     virtual ~ChunkSink() = default;
-    /// `block.filled()` holds the bytes. `checksum` is the sender's XXH3-128 of the whole chunk, if it
+    /// `block.filled()` holds the bytes; an empty chunk is one call with an empty Block. `checksum` is the sender's XXH3-128 of the whole chunk, if it
     /// sent one with this (the last) piece; it catches damage and proves nothing.
     virtual void on_block(std::uint64_t offset_in_chunk, Block block,
                           std::optional<Xxh128> checksum) = 0;
@@ -101,7 +101,8 @@ class DataTransport {
     /// Tells the peer. on_fetch_done(cancelled) follows unless the fetch has ended meanwhile.
     virtual void cancel_fetch(NodeId from, RequestId request) = 0;
     virtual void serve(ServeOrder order) = 0;
-    /// Stops after the piece in hand. on_served(ok = false) follows unless it has ended meanwhile.
+    /// Stops after the piece in hand and tells the asker Busy. on_served(ok = false) follows unless it
+    /// has ended meanwhile.
     virtual void cancel_serve(NodeId to, RequestId request) = 0;
     /// Closes all links to `peer`; its fetches end with link_lost.
     virtual void drop(NodeId peer, const std::string& why) = 0;

@@ -6,7 +6,7 @@
 #include <deque>
 #include <map>
 #include <memory>
-#include <set>
+#include <span>
 #include <string>
 
 #include "base/instant.h"
@@ -111,10 +111,12 @@ class Conn final : public uv::PollHandler {
 
     void write_some();
     [[nodiscard]] bool send_buffer();
-    [[nodiscard]] bool send_piece(std::size_t& budget);
+    [[nodiscard]] bool send_piece(std::uint64_t& budget);
+    void end_piece();
     [[nodiscard]] bool next_output();
     void end_serve(const Serving& serving, bool ok);
     void refuse_serve(std::unique_ptr<Serving> serving);
+    void drop_serve(std::unique_ptr<Serving> serving);
     void update_watch();
     void protocol_error(const std::string& why);
 
@@ -133,7 +135,7 @@ class Conn final : public uv::PollHandler {
 
     wire::FrameReader frames_;
     std::map<RequestId, Fetch> fetches_;
-    std::set<RequestId> asked_;
+    std::map<RequestId, Digest> asked_;  // the peer's requests, until they are answered
     Body body_;
     std::shared_ptr<BlockPool> reserve_;
     std::size_t urgent_fetches_ = 0;
@@ -146,6 +148,7 @@ class Conn final : public uv::PollHandler {
     Bytes out_;
     std::size_t out_at_ = 0;
     ServingQueue serving_;
+    std::uint64_t serials_ = 0;
     std::unique_ptr<Serving> current_;  // its piece is being sent
     std::uint64_t piece_left_ = 0;
 };
