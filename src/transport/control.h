@@ -56,7 +56,8 @@ class ControlMesh {
         std::size_t outbound_idle_max = 64; // beyond keep(); the least recently used is closed
         std::size_t queue_frames_max = 256;      // a link
         std::size_t queue_bytes_max = 1U << 20U;  // a link
-        Duration handshake_timeout = 2s;    // connect and handshake together, one address
+        Duration connect_timeout = 1s;      // one address
+        Duration handshake_timeout = 2s;
         Duration outbound_idle = 60s;
         Duration inbound_idle = 300s;
     };
@@ -69,6 +70,9 @@ class ControlMesh {
 
     /// The port that is listened on.
     [[nodiscard]] Result<std::uint16_t> listen();
+
+    /// What the Hellos of later links say, once the port is known.
+    void set_advertised(Endpoint gossip);
 
     /// Uses an open link to `to` for this purpose, in either direction, else dials `address` (numeric or
     /// a DNS name, all its addresses in turn). With an unknown `to` (a seed) whoever answers there is

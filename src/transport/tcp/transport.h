@@ -46,6 +46,8 @@ class TcpTransport final : public DataTransport {
 
     /// The port that is listened on.
     [[nodiscard]] Result<std::uint16_t> listen();
+    /// What the Hellos of later links say, once the port is known.
+    void set_advertised(Endpoint gossip);
     /// The pool of landing blocks.
     [[nodiscard]] const std::shared_ptr<BlockPool>& blocks() const;
     /// Any thread: connections that waited for a block go on.

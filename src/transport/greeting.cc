@@ -1,0 +1,165 @@
+#include "transport/greeting.h"
+
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+#include "uv/loop.h"
+
+namespace fastreg::transport {
+
+namespace {
+
+/// Hello, Proof and Close are smaller: a peer that has sent more without a whole frame is not one.
+constexpr std::size_t kUnreadMax = wire::kHelloBodyMax + wire::kFrameHeaderSize;
+/// Bytes unacknowledged for longer break the connection; liveness is judged sooner by the cores.
+constexpr Duration kUserTimeout = 10s;
+
+}  // namespace
+
+Greeting::Greeting(uv::Loop& loop, Setup setup, OnDone on_done)
+    : setup_(std::move(setup)),
+      on_done_(std::move(on_done)),
+      handshake_(setup_.role, setup_.mine, setup_.key, setup_.remote.str()),
+      deadline_(loop, [this] { on_timeout(); }),
+      connected_(setup_.role == wire::Role::responder) {
+    auto poll = uv::Poll::open(loop, setup_.fd.get(), *this);
+    if (!poll) {
+        broken_ = describe(poll.error());
+        deadline_.set(0s);
+        return;
+    }
+    poll_ = std::move(*poll);
+    if (connected_) {
+        begin();
+    } else {
+        deadline_.set(setup_.connect_timeout);
+        poll_.watch(false, true);
+    }
+}
+
+void Greeting::begin() {
+    uv::tune_stream(setup_.fd.get());
+    uv::set_user_timeout(setup_.fd.get(), kUserTimeout);
+    deadline_.set(setup_.handshake_timeout);
+    poll_.watch(true, false);
+    for (const wire::Frame& frame : handshake_.start()) {
+        if (!say(frame)) {
+            broken_ = "cannot send to " + setup_.remote.str();
+            deadline_.set(0s);
+            return;
+        }
+    }
+}
+
+void Greeting::on_writable() {
+    if (connected_) return;
+    if (const Status status = uv::connect_result(setup_.fd.get(), setup_.remote); !status) {
+        return end({false, describe(status.error())});
+    }
+    connected_ = true;
+    begin();
+}
+
+void Greeting::on_poll_error(int os_errno) {
+    end({false, std::string(connected_ ? "the link to " : "cannot connect to ") + setup_.remote.str() +
+                    (connected_ ? " broke in the handshake: " : ": ") + std::strerror(os_errno)});
+}
+
+void Greeting::on_timeout() {
+    if (!broken_.empty()) return end({false, broken_});
+    if (!connected_) {
+        return end({false, "no answer from " + setup_.remote.str() + " within " +
+                               std::to_string(millis_of(setup_.connect_timeout)) +
+                               " ms; is the address right, and the port open in the firewall?"});
+    }
+    (void)say(wire::encode_close({wire::CloseCode::timeout, "no handshake in time", wire::kVersions}));
+    end({false, setup_.remote.str() + " did not finish the handshake within " +
+                    std::to_string(millis_of(setup_.handshake_timeout)) + " ms"});
+}
+
+void Greeting::on_readable() {
+    std::array<std::byte, 4096> place;  // NOLINT: filled by recv
+    const ssize_t got = ::recv(setup_.fd.get(), place.data(), place.size(), 0);
+    if (got < 0) {
+        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return;
+        return on_poll_error(errno);
+    }
+    if (got == 0) {
+        return end({false, setup_.remote.str() + " closed the link in the handshake without a word; is "
+                                                 "it a FastReg port?"});
+    }
+    frames_.feed(ByteView(place).first(static_cast<std::size_t>(got)));
+    while (!handshake_.done()) {
+        auto frame = frames_.next();
+        if (!frame) {
+            return end({true, setup_.remote.str() + " does not speak FastReg: " + frame.error().what});
+        }
+        if (!*frame) {
+            if (frames_.rest().size() <= kUnreadMax) return;
+            return end({true, setup_.remote.str() + " sent an oversized frame in the handshake"});
+        }
+        auto answers = handshake_.on_frame(**frame);
+        if (!answers) {
+            if (handshake_.farewell()) (void)say(*handshake_.farewell());
+            const bool later = handshake_.failure() == wire::CloseCode::busy ||
+                               handshake_.failure() == wire::CloseCode::going_away ||
+                               handshake_.failure() == wire::CloseCode::timeout;
+            return end({!later, answers.error().what});
+        }
+        for (const wire::Frame& answer : *answers) {
+            if (!say(answer)) return on_poll_error(errno);
+        }
+    }
+    judge();
+}
+
+void Greeting::judge() {
+    const wire::Purpose purpose = handshake_.peer().purpose;
+    if (setup_.role == wire::Role::responder &&
+        std::find(setup_.purposes.begin(), setup_.purposes.end(), purpose) == setup_.purposes.end()) {
+        const std::string why = "dialled this port for " + std::string(wire::name_of(purpose)) +
+                                ", which another port serves";
+        (void)say(wire::encode_close({wire::CloseCode::protocol, why, wire::kVersions}));
+        return end({true, "peer " + setup_.remote.str() + " " + why});
+    }
+    finish();
+}
+
+void Greeting::finish() {
+    deadline_.cancel();
+    poll_.close();
+    const ByteView rest = frames_.rest();
+    Greeted greeted{std::move(setup_.fd), handshake_.peer(), Bytes(rest.begin(), rest.end()),
+                    setup_.remote};
+    const OnDone done = std::move(on_done_);
+    done(std::move(greeted));
+}
+
+void Greeting::end(GreetError error) {
+    deadline_.cancel();
+    poll_.close();
+    setup_.fd.reset();
+    const OnDone done = std::move(on_done_);
+    done(tl::unexpected(std::move(error)));
+}
+
+void Greeting::give_up(wire::CloseCode code, const std::string& why) {
+    (void)say(wire::encode_close({code, why, wire::kVersions}));
+    deadline_.cancel();
+    poll_.close();
+    setup_.fd.reset();
+}
+
+bool Greeting::say(const wire::Frame& frame) {
+    // A fresh socket has room for the few hundred bytes of a handshake.
+    const Bytes bytes = wire::encode_frame(frame);
+    const ssize_t sent =
+        ::send(setup_.fd.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sent == static_cast<ssize_t>(bytes.size());
+}
+
+}  // namespace fastreg::transport
