@@ -1,0 +1,101 @@
+// The mind of one node: membership, directory, repositories and transfer, connected to each other and
+// to the store. The same object runs under sockets (node/node.cc) and in the simulator (tests/sim).
+// Told of events; acts through Net and Store. Loop thread only.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "node/downloads.h"
+#include "node/homes.h"
+#include "node/net.h"
+#include "node/parts.h"
+
+namespace fastreg::node {
+
+using RowsAnswer = std::function<void(Result<std::vector<repo::Row>>, bool more)>;
+using WriteAnswer = std::function<void(Status)>;
+
+class Core final : private transfer::LocalBlobs {
+  public:
+    /// `store` is open. Loads its rows; says nothing to the network before start().
+    Core(Net& net, store::Store& store, CoreOptions options, Rng rng);
+    ~Core() override;
+    Core(const Core&) = delete;
+    Core& operator=(const Core&) = delete;
+
+    /// The addresses others reach this node at are known: joins the mesh.
+    void start(const std::vector<Endpoint>& seeds);
+    void join(const Endpoint& seed);
+    /// SIGTERM: comes back soon. Leave: gone for good.
+    void stop();
+    void leave();
+    /// After stop() or leave(): everything that had to be said was said.
+    [[nodiscard]] bool quiet() const { return parts_.gossip.quiet(); }
+
+    // From the control links.
+    void on_frame(NodeId from, wire::Purpose purpose, const wire::Frame& frame);
+    void on_link_up(NodeId peer, wire::Purpose purpose);
+    void on_link_down(NodeId peer, wire::Purpose purpose);
+    void on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purpose);
+
+    // From the data links.
+    void on_transfer(NodeId from, const wire::TransferMessage& message);
+    void on_fetch_end(NodeId from, RequestId request, transfer::ChunkOutcome outcome, std::uint64_t bytes);
+    void on_fetch_bytes(NodeId from, RequestId request, std::uint64_t bytes);
+    void on_serve_end(NodeId to, RequestId request, bool ok);
+    void on_data_link_down(NodeId peer);
+
+    void on_deadline();
+
+    // Questions and work for the registry and the admin listener.
+    void read_rows(std::string_view repository, repo::Query query, RowsAnswer answer);
+    void write_rows(std::string_view repository, std::vector<repo::Change> changes, WriteAnswer answer);
+    /// A blob of a client is durable here: tells the directory and starts its copies.
+    void on_pushed(const Digest& digest, std::uint64_t size);
+    [[nodiscard]] Downloads& downloads() { return downloads_; }
+    [[nodiscard]] Homes& homes() { return homes_; }
+    [[nodiscard]] store::Store& store() { return parts_.store; }
+    [[nodiscard]] const gossip::Gossip& gossip() const { return parts_.gossip; }
+    [[nodiscard]] const transfer::Transfer& transfer() const { return parts_.transfer; }
+    [[nodiscard]] const directory::Directory& directory() const { return parts_.directory; }
+    [[nodiscard]] const repo::Repo& repo() const { return parts_.repo; }
+    [[nodiscard]] Instant now() const { return parts_.now(); }
+    [[nodiscard]] const CoreOptions& options() const { return parts_.options; }
+    /// Who holds the blob, asked of the directory; an empty list when nobody answers.
+    void holders(const Digest& digest, std::function<void(std::vector<directory::Holder>)> answer);
+    /// Removes a blob from this node and tells the directory.
+    void remove_blob(const Digest& digest, std::function<void(Status)> done);
+    /// Carries out what is pending; events call it themselves.
+    void drain();
+
+  private:
+    [[nodiscard]] std::optional<std::uint64_t> complete_size(const Digest& digest) const override;
+
+    void act(gossip::Action& action);
+    void act(directory::Action& action);
+    void act(repo::Action& action);
+    void act(transfer::Action& action);
+    void member_changed(const Member& member);
+    void persist(repo::Persist& action);
+    void on_withdrawn(const Digest& digest, const store::BlobInfo& info, store::WithdrawReason reason);
+    void save_peers();
+    void arm();
+
+    Parts parts_;
+    Downloads downloads_;
+    Homes homes_;
+    bool draining_ = false;
+    bool started_ = false;
+    std::unordered_map<repo::Token, RowsAnswer> reads_;
+    std::unordered_map<repo::Token, WriteAnswer> writes_;
+    std::unordered_map<directory::LookupId, std::function<void(std::vector<directory::Holder>)>> asks_;
+    repo::Token next_token_ = 1;
+    directory::LookupId next_ask_ = directory::LookupId{1} << 61U;
+    Instant save_peers_at_ = Instant::never();
+};
+
+}  // namespace fastreg::node

@@ -1,0 +1,298 @@
+#include "node/downloads.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace fastreg::node {
+
+namespace {
+constexpr std::size_t kOpenFilesMax = 256;
+constexpr std::size_t kSourcesMax = 4096;
+/// Look-ups of the directory that are not of downloads have ids above this (node/core.cc).
+}  // namespace
+
+void Downloads::acquire(const Digest& digest, std::optional<std::uint64_t> size, bool durable, Done done) {
+    if (const auto info = parts_.store.find(digest)) {
+        if (info->verified) {
+            done({});
+            return;
+        }
+        parts_.store.verify(digest, [this, digest, size, durable, done = std::move(done)](
+                                        Result<store::VerifyReport> report) mutable {
+            if (report && report->good) {
+                done({});
+            } else {
+                acquire(digest, size, durable, std::move(done));
+            }
+            parts_.drain();
+        });
+        return;
+    }
+    start(digest, size, durable).waiters.push_back(std::move(done));
+    parts_.drain();
+}
+
+Downloads::Download& Downloads::start(const Digest& digest, std::optional<std::uint64_t> size,
+                                      bool durable) {
+    auto [at, is_new] = downloads_.try_emplace(digest);
+    Download& download = at->second;
+    download.durable = download.durable || durable;
+    if (is_new) {
+        download.since = parts_.now();
+        download.size = size;
+        parts_.transfer.want(parts_.now(), digest, size, {}, std::nullopt, parts_.transfer_out);
+    } else if (size && !download.size) {
+        download.size = size;
+        parts_.transfer.want(parts_.now(), digest, size, {}, std::nullopt, parts_.transfer_out);
+    }
+    return download;
+}
+
+StreamId Downloads::open_stream(const Digest& digest, std::uint64_t size, std::uint64_t begin,
+                                std::uint64_t end, OnNews on_news) {
+    const StreamId id = next_stream_++;
+    streams_.emplace(id, Stream{digest, begin, end, std::move(on_news)});
+    Download& download = start(digest, size, false);
+    download.streams.push_back(id);
+    parts_.transfer.add_reader(parts_.now(), digest, id, begin, end, parts_.transfer_out);
+    advance_streams(digest, download, download.finishing);
+    parts_.drain();
+    return id;
+}
+
+void Downloads::move_stream(StreamId id, std::uint64_t offset) {
+    const auto at = streams_.find(id);
+    if (at == streams_.end()) return;
+    parts_.transfer.move_reader(parts_.now(), at->second.digest, id, offset, parts_.transfer_out);
+    parts_.drain();
+}
+
+void Downloads::close_stream(StreamId id) {
+    const auto at = streams_.find(id);
+    if (at == streams_.end()) return;
+    const Digest digest = at->second.digest;
+    streams_.erase(at);
+    parts_.transfer.drop_reader(parts_.now(), digest, id, parts_.transfer_out);
+    if (const auto download = downloads_.find(digest); download != downloads_.end()) {
+        std::erase(download->second.streams, id);
+    }
+    parts_.drain();
+}
+
+void Downloads::open_partial(const transfer::OpenPartial& action) {
+    const Digest digest = action.digest;
+    parts_.store.open_partial(
+        digest, action.size,
+        [this, digest, size = action.size](Result<std::shared_ptr<store::Partial>> opened) {
+            const auto at = downloads_.find(digest);
+            if (at == downloads_.end()) return;
+            Download& download = at->second;
+            if (opened) {
+                download.size = size;
+                download.partial = *opened;
+                parts_.transfer.on_opened(parts_.now(), digest, {}, (*opened)->map(), parts_.transfer_out);
+                parts_.directory.on_have(parts_.now(), digest, size, directory::HolderKind::partial,
+                                         parts_.directory_out);
+                advance_streams(digest, download, false);
+            } else {
+                parts_.transfer.on_opened(parts_.now(), digest, Status(tl::unexpect, opened.error()), {},
+                                          parts_.transfer_out);
+            }
+            parts_.drain();
+        });
+}
+
+void Downloads::fetch(const transfer::FetchChunk& action) {
+    const auto refuse = [&] {
+        parts_.transfer.on_chunk(parts_.now(), action.from, action.request, action.digest, action.chunk,
+                                 transfer::ChunkOutcome::refused, 0, parts_.transfer_out);
+    };
+    const auto at = downloads_.find(action.digest);
+    if (at == downloads_.end() || !at->second.partial) return refuse();
+    auto landing = store::ChunkLanding::create(at->second.partial, action.chunk, action.start_link,
+                                               action.end_link);
+    const Endpoint address = parts_.transfer_address(action.from);
+    if (!landing || address.empty()) return refuse();
+    fetches_[action.request] = {action.digest, action.chunk};
+    parts_.net.fetch(Fetch{action.from, address, action.request, action.digest, action.size, action.chunk,
+                           action.urgent, std::move(*landing)});
+}
+
+void Downloads::on_fetch_end(NodeId from, RequestId request, transfer::ChunkOutcome outcome,
+                             std::uint64_t bytes) {
+    const auto at = fetches_.find(request);
+    if (at == fetches_.end()) return;
+    const auto [digest, chunk] = at->second;
+    fetches_.erase(at);
+    parts_.transfer.on_chunk(parts_.now(), from, request, digest, chunk, outcome, bytes,
+                             parts_.transfer_out);
+    parts_.drain();
+}
+
+Result<std::shared_ptr<store::File>> Downloads::file_of(const Digest& digest) {
+    if (const auto at = downloads_.find(digest); at != downloads_.end() && at->second.partial) {
+        return at->second.partial->file();
+    }
+    if (const auto at = open_files_.find(digest); at != open_files_.end()) return at->second;
+    if (!parts_.store.find(digest)) return fail(Errc::not_found, "the blob is not here");
+    FR_TRY_ASSIGN(auto file, parts_.store.open_blob(digest));
+    if (open_files_.size() >= kOpenFilesMax) open_files_.erase(open_files_.begin());
+    open_files_.emplace(digest, file);
+    return file;
+}
+
+void Downloads::serve(const transfer::ServeChunk& action) {
+    auto file = file_of(action.digest);
+    if (!file) {
+        parts_.transfer.on_served(parts_.now(), action.to, action.request, false, parts_.transfer_out);
+        return;
+    }
+    parts_.net.serve(Serve{action.to, action.request, std::move(*file), action.offset, action.length,
+                           action.urgent});
+}
+
+void Downloads::need_chain(const transfer::NeedChain& action) {
+    parts_.store.chain_of(action.digest, [this, digest = action.digest](Result<Chain> chain) {
+        parts_.transfer.on_chain(parts_.now(), digest, std::move(chain), parts_.transfer_out);
+        parts_.drain();
+    });
+}
+
+void Downloads::unverify(const transfer::Unverify& action) {
+    const auto at = downloads_.find(action.digest);
+    if (at == downloads_.end() || !at->second.partial) return;
+    const auto partial = std::exchange(at->second.partial, nullptr);
+    ChunkMap wrong(partial->grid().count());
+    for (const ChunkIndex chunk : action.chunks) wrong.set(chunk);
+    parts_.store.revoke(partial, wrong,
+                        [this, digest = action.digest](Result<std::shared_ptr<store::Partial>> kept) {
+                            const auto download = downloads_.find(digest);
+                            if (download == downloads_.end()) return;
+                            if (kept) {
+                                download->second.partial = std::move(*kept);
+                            } else {
+                                parts_.transfer.cancel(parts_.now(), digest, parts_.transfer_out);
+                                fail_all(digest, kept.error());
+                            }
+                            parts_.drain();
+                        });
+}
+
+void Downloads::look_up(const transfer::LookUp& action) {
+    const auto at = downloads_.find(action.digest);
+    if (at == downloads_.end()) return;
+    const directory::LookupId id = next_lookup_++;
+    at->second.lookup = id;
+    lookups_[id] = action.digest;
+    parts_.directory.look_up(parts_.now(), id, action.digest, directory::Intent::download,
+                             parts_.directory_out);
+}
+
+void Downloads::on_found(const directory::Found& found) {
+    if (lookups_.erase(found.id) == 0) return;
+    std::vector<transfer::Holder> holders;
+    for (const auto& holder : found.holders) {
+        holders.push_back({holder.node, holder.kind != directory::HolderKind::partial});
+    }
+    parts_.transfer.on_holders(parts_.now(), found.digest, found.size, holders, parts_.transfer_out);
+}
+
+void Downloads::on_lookup_failed(const directory::LookupFailed& failed) {
+    if (lookups_.erase(failed.id) == 0) return;
+    parts_.transfer.on_lookup_failed(parts_.now(), failed.digest, parts_.transfer_out);
+}
+
+void Downloads::have(const Digest& digest) {
+    const auto at = downloads_.find(digest);
+    if (at != downloads_.end()) advance_streams(digest, at->second, false);
+}
+
+void Downloads::advance_streams(const Digest& digest, Download& download, bool complete) {
+    if (!download.partial) return;
+    const auto ids = download.streams;  // a callback may close streams
+    for (const StreamId id : ids) {
+        const auto at = streams_.find(id);
+        if (at == streams_.end()) continue;
+        Stream& stream = at->second;
+        const std::uint64_t run =
+            complete ? stream.end : parts_.transfer.verified_run(digest, stream.ready);
+        const std::uint64_t ready = std::min(run, stream.end);
+        const bool done = complete || ready >= stream.end;
+        if (ready <= stream.ready && !done) continue;
+        stream.ready = ready;
+        const OnNews tell = stream.on_news;
+        if (done) {
+            std::erase(download.streams, id);
+            streams_.erase(at);
+            parts_.transfer.drop_reader(parts_.now(), digest, id, parts_.transfer_out);
+        }
+        tell({download.partial->file(), ready, done, std::nullopt});
+    }
+}
+
+void Downloads::completed(const transfer::Completed& action) {
+    const auto at = downloads_.find(action.digest);
+    if (at == downloads_.end() || !at->second.partial) return;
+    Download& download = at->second;
+    download.finishing = true;
+    advance_streams(action.digest, download, true);
+    if (sources_.size() >= kSourcesMax) sources_.erase(sources_.begin());
+    sources_[action.digest] = action.sources;
+    const auto durability =
+        download.durable ? store::Durability::durable : store::Durability::deferred;
+    parts_.store.finish_partial(
+        download.partial, durability, [this, digest = action.digest, size = action.size](Status status) {
+            if (!status) {
+                log::error("blob.not_kept", {{"digest", digest.brief()}, {"why", describe(status.error())}});
+                fail_all(digest, status.error());
+                parts_.drain();
+                return;
+            }
+            const auto done = downloads_.find(digest);
+            if (done == downloads_.end()) return;
+            const Duration took = parts_.now() - done->second.since;
+            auto waiters = std::move(done->second.waiters);
+            downloads_.erase(done);
+            log::info("blob.pulled", {{"digest", digest.brief()}, {"bytes", size}, {"ms", millis_of(took)}});
+            parts_.transfer.on_complete_blob(parts_.now(), digest, size, parts_.transfer_out);
+            parts_.directory.on_have(parts_.now(), digest, size, directory::HolderKind::cache,
+                                     parts_.directory_out);
+            for (auto& waiter : waiters) waiter({});
+            parts_.drain();
+        });
+}
+
+void Downloads::failed(const transfer::Failed& action) {
+    log::warn("blob.pull_failed",
+              {{"digest", action.digest.brief()}, {"why", describe(action.error)}});
+    fail_all(action.digest, action.error);
+}
+
+void Downloads::fail_all(const Digest& digest, const Error& error) {
+    const auto at = downloads_.find(digest);
+    if (at == downloads_.end()) return;
+    Download download = std::move(at->second);
+    downloads_.erase(at);
+    parts_.directory.on_gone(parts_.now(), digest, parts_.directory_out);
+    for (auto& waiter : download.waiters) waiter(Status(tl::unexpect, error));
+    for (const StreamId id : download.streams) {
+        const auto stream = streams_.find(id);
+        if (stream == streams_.end()) continue;
+        const OnNews tell = std::move(stream->second.on_news);
+        const std::uint64_t ready = stream->second.ready;
+        streams_.erase(stream);
+        tell({nullptr, ready, false, error});
+    }
+}
+
+void Downloads::on_withdrawn(const Digest& digest) {
+    open_files_.erase(digest);
+}
+
+const std::vector<transfer::SourceShare>* Downloads::sources(const Digest& digest) const {
+    const auto at = sources_.find(digest);
+    return at == sources_.end() ? nullptr : &at->second;
+}
+
+}  // namespace fastreg::node

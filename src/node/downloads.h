@@ -1,0 +1,97 @@
+// Blobs on their way into this node: who waits for them, who reads along, and what the transfer core
+// and the store must tell each other. Holds no rule of its own. Loop thread only.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <unordered_map>
+#include <vector>
+
+#include "node/parts.h"
+
+namespace fastreg::node {
+
+/// What a reader of a blob in progress is told.
+struct StreamNews {
+    std::shared_ptr<store::File> file;  // set from the first news with bytes on
+    std::uint64_t ready_end = 0;        // bytes before this offset may be sent
+    bool done = false;                  // ready_end is the end; nothing more comes
+    std::optional<Error> failed;        // nothing more comes
+};
+using StreamId = std::uint64_t;
+using OnNews = std::function<void(const StreamNews&)>;
+
+class Downloads {
+  public:
+    using Done = std::function<void(Status)>;
+
+    explicit Downloads(Parts& parts) : parts_(parts) {}
+
+    /// Has the whole blob here, verified; `durable`: and synced.
+    void acquire(const Digest& digest, std::optional<std::uint64_t> size, bool durable, Done done);
+    /// Reads [begin, end) while it arrives; starts the download. News comes until done or failed.
+    StreamId open_stream(const Digest& digest, std::uint64_t size, std::uint64_t begin,
+                         std::uint64_t end, OnNews on_news);
+    /// The reader has consumed up to `offset`.
+    void move_stream(StreamId id, std::uint64_t offset);
+    void close_stream(StreamId id);
+
+    // Actions of the transfer core.
+    void open_partial(const transfer::OpenPartial& action);
+    void fetch(const transfer::FetchChunk& action);
+    void serve(const transfer::ServeChunk& action);
+    void need_chain(const transfer::NeedChain& action);
+    void unverify(const transfer::Unverify& action);
+    void look_up(const transfer::LookUp& action);
+    void have(const Digest& digest);
+    void completed(const transfer::Completed& action);
+    void failed(const transfer::Failed& action);
+
+    // Events.
+    void on_found(const directory::Found& found);
+    void on_lookup_failed(const directory::LookupFailed& failed);
+    void on_fetch_end(NodeId from, RequestId request, transfer::ChunkOutcome outcome, std::uint64_t bytes);
+    /// The blob left the store: its open file is forgotten.
+    void on_withdrawn(const Digest& digest);
+
+    [[nodiscard]] std::size_t active() const { return downloads_.size(); }
+    /// Who gave what to a blob that was completed since the start; the last 4,096 are kept.
+    [[nodiscard]] const std::vector<transfer::SourceShare>* sources(const Digest& digest) const;
+
+  private:
+    struct Download {
+        std::optional<std::uint64_t> size;
+        bool durable = false;
+        bool finishing = false;
+        std::shared_ptr<store::Partial> partial;
+        std::vector<Done> waiters;
+        std::vector<StreamId> streams;
+        Instant since;
+        directory::LookupId lookup = 0;
+    };
+    struct Stream {
+        Digest digest;
+        std::uint64_t ready = 0;
+        std::uint64_t end = 0;
+        OnNews on_news;
+    };
+
+    Download& start(const Digest& digest, std::optional<std::uint64_t> size, bool durable);
+    void advance_streams(const Digest& digest, Download& download, bool complete);
+    void fail_all(const Digest& digest, const Error& error);
+    [[nodiscard]] Result<std::shared_ptr<store::File>> file_of(const Digest& digest);
+
+    Parts& parts_;
+    std::map<Digest, Download> downloads_;
+    std::unordered_map<StreamId, Stream> streams_;
+    std::unordered_map<RequestId, std::pair<Digest, ChunkIndex>> fetches_;
+    std::unordered_map<directory::LookupId, Digest> lookups_;
+    std::map<Digest, std::vector<transfer::SourceShare>> sources_;
+    std::map<Digest, std::shared_ptr<store::File>> open_files_;
+    StreamId next_stream_ = 1;
+    directory::LookupId next_lookup_ = 1;
+};
+
+}  // namespace fastreg::node

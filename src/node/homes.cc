@@ -1,0 +1,246 @@
+#include "node/homes.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace fastreg::node {
+
+namespace {
+/// A home that has not answered is asked again; it may have lost the question, or be fetching still.
+constexpr Duration kAskAgain = 3s;
+/// Look-ups of this file; those of downloads count from 1 (node/downloads.cc).
+constexpr directory::LookupId kLookupBase = directory::LookupId{1} << 62U;
+}  // namespace
+
+std::size_t Homes::wanted() const {
+    std::size_t alive = 1;
+    for (const Member& member : parts_.gossip.members()) {
+        if (member.state == MemberState::alive) ++alive;
+    }
+    return std::min(parts_.options.replicas, alive);
+}
+
+void Homes::ensure(const Digest& digest, std::uint64_t size, Instant deadline, Done done) {
+    auto [at, is_new] = placings_.try_emplace(digest);
+    at->second.size = size;
+    at->second.waiters.emplace_back(deadline, std::move(done));
+    advance(digest, at->second);
+}
+
+void Homes::become_home(const Digest& digest, std::uint64_t size, std::function<void(Status)> done) {
+    if (const auto info = parts_.store.find(digest); info && info->home && info->verified) {
+        done({});
+        return;
+    }
+    downloads_.acquire(digest, size, true, [this, digest, size, done = std::move(done)](Status status) {
+        if (!status) {
+            done(std::move(status));
+            return;
+        }
+        parts_.store.set_home(digest, size, true, [this, digest, size, done](Status kept) {
+            if (kept) {
+                parts_.directory.on_have(parts_.now(), digest, size, directory::HolderKind::home,
+                                         parts_.directory_out);
+            }
+            done(std::move(kept));
+            parts_.drain();
+        });
+    });
+}
+
+void Homes::advance(const Digest& digest, Placing& placing) {
+    const std::size_t need = wanted();
+    if (!placing.here && !placing.here_asked && parts_.store.find(digest)) {
+        placing.here_asked = true;
+        become_home(digest, placing.size, [this, digest](Status status) {
+            const auto at = placings_.find(digest);
+            if (at == placings_.end()) return;
+            at->second.here = status.has_value();
+            if (!status) {
+                log::error("home.not_kept", {{"digest", digest.brief()}, {"why", describe(status.error())}});
+            }
+            advance(digest, at->second);
+        });
+        if (!placings_.contains(digest)) return;  // it finished inside the call
+    } else if (!placing.here && !placing.here_asked && !placing.looked_up) {
+        // Pushed to another node: its homes are known to the directory.
+        placing.looked_up = true;
+        const directory::LookupId id = kLookupBase + next_request_++;
+        lookups_[id] = digest;
+        parts_.directory.look_up(parts_.now(), id, digest, directory::Intent::ask, parts_.directory_out);
+        parts_.drain();
+        return;
+    } else if (!placing.here && !placing.here_asked && !lookups_.empty() &&
+               std::any_of(lookups_.begin(), lookups_.end(),
+                           [&](const auto& open) { return open.second == digest; })) {
+        return;
+    }
+    std::size_t kept = placing.homes.size() + (placing.here ? 1 : 0);
+    if (kept >= need) {
+        finish(placings_.find(digest), false);
+        return;
+    }
+    // Nodes of other zones first, then by weight, so that one zone's loss does not take every copy.
+    auto ranked = parts_.owners.ranked(shard_of(digest), parts_.owners.size());
+    std::stable_partition(ranked.begin(), ranked.end(), [&](const NodeId& id) {
+        const Member* member = parts_.member(id);
+        return member != nullptr && member->zone != parts_.options.zone;
+    });
+    std::size_t pending = 0;
+    for (const auto& [id, asked] : placing.asked) {
+        const Member* member = parts_.member(id);
+        if (member != nullptr && member->reachable()) ++pending;
+    }
+    const std::size_t here = (placing.here || placing.here_asked) ? 1 : 0;
+    for (const NodeId& id : ranked) {
+        if (placing.homes.size() + pending + here >= need) break;
+        const Member* member = parts_.member(id);
+        if (id == parts_.self || member == nullptr || member->state != MemberState::alive) continue;
+        if (placing.homes.contains(id) || placing.asked.contains(id) || placing.refused.contains(id)) continue;
+        const RequestId request = next_request_++;
+        placing.asked[id] = {request, parts_.now() + kAskAgain, {}};
+        parts_.send_directory(id, wire::encode(wire::HomeRequest{request, digest, placing.size}));
+        ++pending;
+    }
+}
+
+void Homes::finish(std::map<Digest, Placing>::iterator at, bool late) {
+    if (at == placings_.end()) return;
+    const Digest digest = at->first;
+    Placing& placing = at->second;
+    Copies copies;
+    copies.kept = placing.homes.size() + (placing.here ? 1 : 0);
+    copies.wanted = wanted();
+    for (const auto& [id, asked] : placing.asked) {
+        const Member* member = parts_.member(id);
+        std::string name = member != nullptr ? member->name : id.brief();
+        if (!asked.last_refusal.empty()) name += " (" + asked.last_refusal + ")";
+        copies.missing.push_back(std::move(name));
+    }
+    if (copies.kept < parts_.options.replicas) {
+        short_.insert(digest);
+    } else {
+        short_.erase(digest);
+    }
+    std::vector<Done> told;
+    if (late) {
+        const Instant now = parts_.now();
+        std::erase_if(placing.waiters, [&](auto& waiter) {
+            if (waiter.first > now) return false;
+            told.push_back(std::move(waiter.second));
+            return true;
+        });
+        if (placing.waiters.empty()) placings_.erase(at);
+    } else {
+        for (auto& waiter : placing.waiters) told.push_back(std::move(waiter.second));
+        placings_.erase(at);
+    }
+    for (const Done& done : told) done(copies);
+    parts_.drain();
+}
+
+void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
+    if (const auto* ask = std::get_if<wire::HomeRequest>(&message)) {
+        become_home(ask->digest, ask->size, [this, from, request = ask->request](Status status) {
+            wire::HomeReply reply{request, status.has_value(), status ? "" : describe(status.error())};
+            parts_.send_directory(from, wire::encode(reply));
+        });
+        return;
+    }
+    const auto& reply = std::get<wire::HomeReply>(message);
+    for (auto& [digest, placing] : placings_) {
+        const auto asked = placing.asked.find(from);
+        if (asked == placing.asked.end() || asked->second.request != reply.request) continue;
+        placing.asked.erase(asked);
+        if (reply.kept) {
+            placing.homes.insert(from);
+        } else {
+            placing.refused.insert(from);
+            log::warn("home.refused",
+                      {{"digest", digest.brief()}, {"by", from.brief()}, {"why", reply.text}});
+        }
+        advance(Digest(digest), placing);
+        return;
+    }
+}
+
+void Homes::on_member(const Member& member) {
+    if (member.reachable()) return;
+    std::vector<Digest> touched;
+    for (auto& [digest, placing] : placings_) {
+        const bool lost = placing.homes.erase(member.id) > 0;
+        if (placing.asked.contains(member.id) || lost) touched.push_back(digest);
+        placing.asked.erase(member.id);
+    }
+    for (const Digest& digest : touched) {
+        if (const auto at = placings_.find(digest); at != placings_.end()) advance(digest, at->second);
+    }
+}
+
+void Homes::on_found(const directory::Found& found) {
+    const auto open = lookups_.find(found.id);
+    if (open == lookups_.end()) return;
+    const Digest digest = open->second;
+    lookups_.erase(open);
+    const auto at = placings_.find(digest);
+    if (at == placings_.end()) return;
+    for (const auto& holder : found.holders) {
+        if (holder.kind == directory::HolderKind::home) at->second.homes.insert(holder.node);
+    }
+    if (at->second.homes.size() < wanted()) {
+        // Too few: this node fetches it and becomes one itself.
+        at->second.here_asked = true;
+        become_home(digest, at->second.size, [this, digest](Status status) {
+            const auto placing = placings_.find(digest);
+            if (placing == placings_.end()) return;
+            placing->second.here = status.has_value();
+            placing->second.here_asked = status.has_value();
+            if (status) advance(digest, placing->second);
+        });
+        return;
+    }
+    advance(digest, at->second);
+}
+
+void Homes::on_lookup_failed(const directory::LookupFailed& failed) {
+    const auto open = lookups_.find(failed.id);
+    if (open == lookups_.end()) return;
+    const Digest digest = open->second;
+    lookups_.erase(open);
+    // Asked again at the next deadline.
+    if (const auto at = placings_.find(digest); at != placings_.end()) at->second.looked_up = false;
+}
+
+void Homes::on_deadline(Instant now) {
+    std::vector<Digest> all;
+    for (const auto& [digest, placing] : placings_) all.push_back(digest);
+    for (const Digest& digest : all) {
+        auto at = placings_.find(digest);
+        if (at == placings_.end()) continue;
+        for (auto& [id, asked] : at->second.asked) {
+            if (asked.again > now) continue;
+            asked.again = now + kAskAgain;
+            parts_.send_directory(id,
+                                  wire::encode(wire::HomeRequest{asked.request, digest, at->second.size}));
+        }
+        const bool late = std::any_of(at->second.waiters.begin(), at->second.waiters.end(),
+                                      [&](const auto& waiter) { return waiter.first <= now; });
+        if (late) {
+            finish(at, true);
+        } else if (!at->second.here_asked && !at->second.looked_up) {
+            advance(digest, at->second);
+        }
+    }
+}
+
+Instant Homes::next_deadline() const {
+    Instant next = Instant::never();
+    for (const auto& [digest, placing] : placings_) {
+        for (const auto& waiter : placing.waiters) next = std::min(next, waiter.first);
+        for (const auto& [id, asked] : placing.asked) next = std::min(next, asked.again);
+    }
+    return next;
+}
+
+}  // namespace fastreg::node

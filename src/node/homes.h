@@ -1,0 +1,75 @@
+// Copies of pushed blobs: which nodes keep them, and asking them to (docs/PROTOCOL.md, "Homes"). A home
+// keeps a durable, verified copy and says so in its own meta.db and in the directory; only homes count
+// as copies. Loop thread only.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "node/downloads.h"
+#include "node/parts.h"
+#include "wire/node.h"
+
+namespace fastreg::node {
+
+struct Copies {
+    std::size_t kept = 0;    // homes, this node included when it is one
+    std::size_t wanted = 0;  // `replicas`, or fewer when there are fewer members alive
+    std::vector<std::string> missing;  // names of the members that did not answer
+    [[nodiscard]] bool enough() const { return kept >= wanted; }
+};
+
+class Homes {
+  public:
+    using Done = std::function<void(Copies)>;
+
+    Homes(Parts& parts, Downloads& downloads) : parts_(parts), downloads_(downloads) {}
+
+    /// Calls `done` when the blob is on as many homes as wanted, or at `deadline` with what there is.
+    /// Asking again is harmless. This node becomes a home when it has the blob.
+    void ensure(const Digest& digest, std::uint64_t size, Instant deadline, Done done);
+
+    void on_message(NodeId from, const wire::NodeMessage& message);
+    void on_member(const Member& member);
+    void on_found(const directory::Found& found);
+    void on_lookup_failed(const directory::LookupFailed& failed);
+    void on_deadline(Instant now);
+    [[nodiscard]] Instant next_deadline() const;
+
+    /// Blobs that were pushed here with fewer copies than `replicas`, as far as this run knows.
+    [[nodiscard]] std::size_t under_replicated() const { return short_.size(); }
+
+  private:
+    struct Asked {
+        RequestId request = 0;
+        Instant again;  // when an answer is overdue
+        std::string last_refusal;
+    };
+    struct Placing {
+        std::uint64_t size = 0;
+        bool here = false;         // this node is a home
+        bool here_asked = false;
+        bool looked_up = false;
+        std::set<NodeId> homes;    // others
+        std::map<NodeId, Asked> asked;
+        std::set<NodeId> refused;
+        std::vector<std::pair<Instant, Done>> waiters;
+    };
+
+    void advance(const Digest& digest, Placing& placing);
+    void become_home(const Digest& digest, std::uint64_t size, std::function<void(Status)> done);
+    void finish(std::map<Digest, Placing>::iterator at, bool late);
+    [[nodiscard]] std::size_t wanted() const;
+
+    Parts& parts_;
+    Downloads& downloads_;
+    std::map<Digest, Placing> placings_;
+    std::map<directory::LookupId, Digest> lookups_;
+    std::set<Digest> short_;
+    RequestId next_request_ = 1;
+};
+
+}  // namespace fastreg::node

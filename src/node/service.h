@@ -1,0 +1,133 @@
+// The registry's questions, answered: every route of the distribution API as steps over rows, blobs and
+// copies. Knows no socket: node/http_front.cc carries requests in and answers out. Loop thread only.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <variant>
+#include <vector>
+
+#include "base/hash.h"
+#include "node/core.h"
+#include "registry/annotations.h"
+#include "registry/answers.h"
+#include "registry/route.h"
+#include "registry/uploads.h"
+
+namespace fastreg::node {
+
+struct ServiceOptions {
+    bool remote_writes = false;
+    bool deletes = false;
+    Duration push_timeout = 30s;
+    std::uint64_t manifest_bytes = 4ULL << 20U;
+    std::uint32_t tags_page = 100;
+    std::uint32_t tags_page_max = 1000;
+    registry::UploadLimits uploads;
+    Mac upload_key{};  // the mesh's: ids made by one node are understood by all
+};
+
+/// What is known of who asks.
+struct Client {
+    bool loopback = false;
+    bool forwarded = false;  // a Forwarded, X-Forwarded-For or Via field was there
+    bool proxied = false;    // another node of this mesh passes the request on, and proved it
+};
+
+struct ServiceAnswer;
+using OnAnswer = std::function<void(ServiceAnswer)>;
+
+/// Send `plan`; its bytes are in `file`, or arrive: then open a stream of `digest`.
+struct BlobAnswer {
+    registry::BlobPlan plan;
+    Digest digest;
+    std::uint64_t size = 0;
+    std::shared_ptr<store::File> file;  // nullptr: Downloads::open_stream
+};
+/// Read the whole body (at most `max` bytes, else 413), then go on.
+struct WholeBody {
+    std::uint64_t max = 0;
+    std::function<void(Bytes, OnAnswer)> then;
+};
+/// Read the body into `upload` block by block, then call `end` once.
+struct UploadBody {
+    std::shared_ptr<store::UploadFile> upload;
+    std::function<void(std::uint64_t bytes, Status, OnAnswer)> end;  // an error: the body broke off
+};
+/// Pass the request on to the node that owns the upload.
+struct ProxyTo {
+    NodeId owner;
+    Endpoint http;
+};
+struct ServiceAnswer {
+    std::variant<registry::Answer, BlobAnswer, WholeBody, UploadBody, ProxyTo> what;
+};
+
+class Service {
+  public:
+    Service(Core& core, ServiceOptions options);
+
+    /// `answer` is called exactly once, later or inside the call.
+    void handle(registry::Route route, const Client& client, OnAnswer answer);
+    /// 503 on /readyz and no new pushes from now on.
+    void set_draining(std::string why) { draining_ = std::move(why); }
+    void set_limits(const ServiceOptions& options);  // SIGHUP: gates, time-outs, pages
+
+    /// Forgets idle uploads.
+    void on_deadline();
+    [[nodiscard]] Instant next_deadline() const { return uploads_.next_deadline(); }
+
+  private:
+    using Name = registry::Name;
+
+    void get_manifest(registry::GetManifest ask, OnAnswer answer);
+    void send_manifest(const Name& name, const Digest& digest, bool head, const std::string& if_none_match,
+                       OnAnswer answer);
+    void manifest_bytes(const Digest& digest, std::uint64_t size,
+                        std::function<void(Result<std::shared_ptr<const std::string>>)> done);
+    void put_manifest(registry::PutManifest ask, Bytes body, OnAnswer answer);
+    void delete_manifest(const registry::DeleteManifest& ask, OnAnswer answer);
+    void get_blob(registry::GetBlob ask, OnAnswer answer);
+    void delete_blob(const registry::DeleteBlob& ask, OnAnswer answer);
+    void start_upload(registry::StartUpload ask, OnAnswer answer);
+    void open_upload(const registry::StartUpload& ask, OnAnswer answer);
+    void patch_upload(registry::PatchUpload ask, OnAnswer answer);
+    void put_upload(registry::PutUpload ask, OnAnswer answer);
+    void commit_upload(const Name& name, const registry::UploadId& id, const Digest& digest,
+                       OnAnswer answer);
+    void finish_push(const Name& name, const Digest& digest, std::uint64_t size, OnAnswer answer);
+    void upload_status(const registry::UploadStatus& ask, OnAnswer answer);
+    void cancel_upload(const registry::CancelUpload& ask, OnAnswer answer);
+    void list_tags(registry::ListTags ask, OnAnswer answer);
+    void referrers(registry::Referrers ask, OnAnswer answer);
+    void catalog(const registry::Catalog& ask, OnAnswer answer);
+
+    /// All rows of a prefix, page by page, at most 10,000.
+    void all_rows(const std::string& repository, const std::string& prefix, RowsAnswer done);
+    /// The session's id when this node owns it; else `answer` was given (404, or ProxyTo).
+    std::optional<registry::UploadId> own_upload(const Name& name, const std::string& text,
+                                                 const OnAnswer& answer);
+    void drop_upload(const registry::UploadId& id);
+    void cache_manifest(const Digest& digest, std::shared_ptr<const std::string> bytes);
+
+    Core& core_;
+    ServiceOptions options_;
+    std::string draining_;
+    registry::Uploads uploads_;
+    std::map<registry::UploadId, std::shared_ptr<store::UploadFile>> upload_files_;
+
+    struct Cached {
+        std::shared_ptr<const std::string> bytes;
+        std::list<Digest>::iterator age;
+    };
+    std::unordered_map<Digest, Cached> manifests_;
+    std::list<Digest> manifest_ages_;  // most recently used first
+    std::size_t manifest_bytes_ = 0;
+};
+
+}  // namespace fastreg::node

@@ -1,0 +1,204 @@
+// Uploads: sessions, their bodies, and the steps from the last byte to the 201.
+#include <algorithm>
+
+#include "base/log.h"
+#include "node/service.h"
+
+namespace fastreg::node {
+
+namespace r = registry;
+
+namespace {
+
+r::Answer error(const Error& e, r::ErrorCode missing) {
+    return r::error_answer(r::from_error(e, missing));
+}
+void say(const OnAnswer& answer, r::Answer what) {
+    answer(ServiceAnswer{std::move(what)});
+}
+r::Answer refused(const r::Name& name, const std::string& id, const r::UploadRefused& why) {
+    if (why.offset) return r::upload_out_of_order(name, id, *why.offset);
+    return r::error_answer(why.error);
+}
+
+}  // namespace
+
+void Service::start_upload(r::StartUpload ask, OnAnswer answer) {
+    // Mounting needs the source named: possession of a digest is not a grant.
+    if (!ask.mount || ask.from.empty() || !r::is_repository(ask.from)) {
+        return open_upload(ask, std::move(answer));
+    }
+    const std::string from = ask.from;
+    const std::string key = repo::blob_key(*ask.mount);
+    core_.read_rows(from, repo::Query::one(key),
+                    [this, ask = std::move(ask), key, answer = std::move(answer)](
+                        Result<std::vector<repo::Row>> rows, bool) {
+                        if (!rows || rows->empty()) return open_upload(ask, answer);
+                        core_.write_rows(ask.name.repository, {{key, rows->front().value}},
+                                         [ask, answer](Status written) {
+                                             if (!written) {
+                                                 return say(answer, error(written.error(),
+                                                                          r::ErrorCode::blob_unknown));
+                                             }
+                                             say(answer, r::blob_created(ask.name, *ask.mount));
+                                         });
+                    });
+}
+
+void Service::open_upload(const r::StartUpload& ask, OnAnswer answer) {
+    r::UploadId id;
+    secret_random(id.random);
+    id.owner = core_.store().identity().node;
+    const auto opened = uploads_.open(core_.now(), id, ask.name.repository);
+    if (!opened) return say(answer, r::error_answer(opened.error()));
+    const HashAlg alg = ask.digest ? ask.digest->alg : ask.algorithm;
+    core_.store().begin_upload(
+        [this, ask, id, answer = std::move(answer)](Result<std::shared_ptr<store::UploadFile>> file) {
+            if (!file) {
+                uploads_.remove(id);
+                return say(answer, error(file.error(), r::ErrorCode::blob_upload_unknown));
+            }
+            upload_files_[id] = *file;
+            if (!ask.digest) {
+                const auto text = r::make_upload_id(id, options_.upload_key, ask.name.repository);
+                return say(answer, r::upload_started(ask.name, text));
+            }
+            r::PutUpload put;
+            put.name = ask.name;
+            put.id = r::make_upload_id(id, options_.upload_key, ask.name.repository);
+            put.digest = *ask.digest;
+            put.content_length = ask.content_length;
+            put_upload(std::move(put), answer);
+        },
+        alg);
+}
+
+std::optional<r::UploadId> Service::own_upload(const Name& name, const std::string& text,
+                                               const OnAnswer& answer) {
+    const auto id = r::verify_upload_id(text, options_.upload_key, name.repository);
+    if (!id) {
+        say(answer, r::error_answer(id.error()));
+        return std::nullopt;
+    }
+    if (id->owner == core_.store().identity().node) return *id;
+    const Member* owner = core_.gossip().find(id->owner);
+    if (owner == nullptr || !owner->reachable() || owner->http.empty()) {
+        say(answer, r::error_answer(r::make_error(r::ErrorCode::blob_upload_unknown,
+                                                  "the node that holds this upload is gone; start again")));
+    } else {
+        answer(ServiceAnswer{ProxyTo{owner->id, owner->http}});
+    }
+    return std::nullopt;
+}
+
+void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
+    const auto id = own_upload(ask.name, ask.id, answer);
+    if (!id) return;
+    const auto write = uploads_.begin_write(core_.now(), *id, ask.name.repository, ask.content_range,
+                                            ask.content_length);
+    if (!write) return say(answer, refused(ask.name, ask.id, write.error()));
+    answer(ServiceAnswer{UploadBody{
+        upload_files_[*id], [this, id = *id, ask](std::uint64_t bytes, Status read, OnAnswer then) {
+            const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
+            uploads_.end_write(core_.now(), id);
+            if (!read) return say(then, error(read.error(), r::ErrorCode::blob_upload_invalid));
+            if (!counted) return say(then, r::error_answer(counted.error()));
+            const auto view = uploads_.find(id, ask.name.repository);
+            if (!view) return say(then, r::error_answer(view.error()));
+            say(then, r::upload_progress(ask.name, ask.id, view->offset));
+        }}});
+}
+
+void Service::put_upload(r::PutUpload ask, OnAnswer answer) {
+    const auto id = own_upload(ask.name, ask.id, answer);
+    if (!id) return;
+    if (ask.content_length == 0U) return commit_upload(ask.name, *id, ask.digest, std::move(answer));
+    const auto write = uploads_.begin_write(core_.now(), *id, ask.name.repository, ask.content_range,
+                                            ask.content_length);
+    if (!write) return say(answer, refused(ask.name, ask.id, write.error()));
+    answer(ServiceAnswer{UploadBody{
+        upload_files_[*id], [this, id = *id, ask](std::uint64_t bytes, Status read, OnAnswer then) {
+            const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
+            if (!read || !counted) {
+                uploads_.end_write(core_.now(), id);
+                if (!read) return say(then, error(read.error(), r::ErrorCode::blob_upload_invalid));
+                return say(then, r::error_answer(counted.error()));
+            }
+            commit_upload(ask.name, id, ask.digest, std::move(then));
+        }}});
+}
+
+void Service::commit_upload(const Name& name, const r::UploadId& id, const Digest& digest,
+                            OnAnswer answer) {
+    const auto begun = uploads_.begin_commit(core_.now(), id, name.repository);
+    if (!begun) {
+        return say(answer, refused(name, r::make_upload_id(id, options_.upload_key, name.repository),
+                                   begun.error()));
+    }
+    core_.store().commit_upload(
+        upload_files_[id], digest, true, store::Durability::durable,
+        [this, name, id, digest, answer = std::move(answer)](Result<store::BlobInfo> info) {
+            if (!info) {
+                const bool wrong = info.error().code == Errc::corrupt;
+                drop_upload(id);
+                if (wrong) {
+                    return say(answer, r::error_answer(r::make_error(r::ErrorCode::digest_invalid,
+                                                                     info.error().what)));
+                }
+                return say(answer, error(info.error(), r::ErrorCode::blob_upload_invalid));
+            }
+            uploads_.remove(id);
+            upload_files_.erase(id);
+            finish_push(name, digest, info->size, answer);
+        });
+}
+
+void Service::finish_push(const Name& name, const Digest& digest, std::uint64_t size, OnAnswer answer) {
+    core_.on_pushed(digest, size);
+    const repo::BlobLinkValue link{size, repo::BlobLinkValue::Origin::pushed, {}};
+    core_.write_rows(name.repository, {{repo::blob_key(digest), link.encode()}},
+                     [name, digest, size, answer = std::move(answer)](Status written) {
+                         if (!written) return say(answer, error(written.error(), r::ErrorCode::blob_unknown));
+                         log::info("blob.pushed", {{"repository", name.repository},
+                                                   {"digest", digest.brief()},
+                                                   {"bytes", size}});
+                         say(answer, r::blob_created(name, digest));
+                     });
+}
+
+void Service::upload_status(const r::UploadStatus& ask, OnAnswer answer) {
+    const auto id = own_upload(ask.name, ask.id, answer);
+    if (!id) return;
+    const auto view = uploads_.find(*id, ask.name.repository);
+    if (!view) return say(answer, r::error_answer(view.error()));
+    say(answer, r::upload_status(ask.name, ask.id, view->offset));
+}
+
+void Service::cancel_upload(const r::CancelUpload& ask, OnAnswer answer) {
+    const auto id = own_upload(ask.name, ask.id, answer);
+    if (!id) return;
+    const auto view = uploads_.find(*id, ask.name.repository);
+    if (!view) return say(answer, r::error_answer(view.error()));
+    if (view->state != r::UploadState::open) {
+        return say(answer, r::error_answer(r::make_error(r::ErrorCode::blob_upload_invalid,
+                                                         "the upload is being written; try again")));
+    }
+    drop_upload(*id);
+    say(answer, r::upload_cancelled());
+}
+
+void Service::drop_upload(const r::UploadId& id) {
+    uploads_.remove(id);
+    const auto at = upload_files_.find(id);
+    if (at == upload_files_.end()) return;
+    core_.store().abort_upload(at->second, [](Status status) {
+        if (!status) log::warn("upload.not_removed", {{"why", describe(status.error())}});
+    });
+    upload_files_.erase(at);
+}
+
+void Service::on_deadline() {
+    for (const auto& id : uploads_.expire(core_.now())) drop_upload(id);
+}
+
+}  // namespace fastreg::node
