@@ -21,6 +21,8 @@ struct Options {
     unsigned local_health_max = 8;
     std::size_t forwards_max = 1'024;      // probes for others in flight
 
+    Duration slept_after = 250ms;          // a deadline met later than this: this node was not running
+
     // Suspicion: min = mult * max(1, log10 N) * probe_interval, max = max_mult * min.
     unsigned suspicion_mult = 4;
     unsigned suspicion_max_mult = 6;

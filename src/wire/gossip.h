@@ -69,11 +69,14 @@ struct SyncBuckets {
 };
 struct Join {
     Claim self;
+    std::uint32_t wanted = 0;  // members to name in the answer, <= kJoinReplyMembersMax
 };
-/// A random part of the members: enough to start, and whom to ask for the rest.
+/// A random part of the members: enough to start, and whom to ask for the rest. `table_hash` is the xor of
+/// the sender's 256 hashes: equal ones need no digest.
 struct JoinReply {
     Claim self;
     std::vector<Claim> members;
+    std::uint64_t table_hash = 0;
 };
 
 struct GossipMessage {
