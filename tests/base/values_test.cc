@@ -37,11 +37,13 @@ TEST_CASE("an address is read in the forms that people write") {
     CHECK(*Endpoint::parse("10.0.0.1:7946") == Endpoint{"10.0.0.1", 7946});
     CHECK(*Endpoint::parse("[::1]:80") == Endpoint{"::1", 80});
     CHECK(*Endpoint::parse("node-1.lab:1") == Endpoint{"node-1.lab", 1});
+    CHECK(*Endpoint::parse("[fe80::1%eth0]:1") == Endpoint{"fe80::1%eth0", 1});
     CHECK(*Endpoint::parse(":5000") == Endpoint{"::", 5000});
     CHECK(Endpoint{"::1", 80}.str() == "[::1]:80");
     CHECK(Endpoint{}.str().empty());
     for (const std::string bad : {"", "host", "host:", "host:x", "host:65536", "host:-1", "::1:80",
-                                  "[::1:80", "[::1]", "host:80 ", "[:80", "[]"}) {
+                                  "[::1:80", "[::1]", "host:80 ", "[:80", "[]", "[]:80",
+                                  "[host]:80", "[[::1]]:80", "a b:80", "a/b:80", "\x1b[2J:80"}) {
         CAPTURE(bad);
         CHECK_FALSE(Endpoint::parse(bad));
     }
