@@ -49,9 +49,12 @@ std::string literal(const Key& key) {
 
 std::string remark(const Key& key) {
     std::string out(key.help);
-    if (const auto limits = limits_of(key); !limits.empty()) out += " (" + limits + ")";
-    if (key.type == Type::gate) out += " (allow or deny)";
-    if (key.type == Type::log_format) out += " (text or json)";
+    if (auto limits = limits_of(key); !limits.empty()) {
+        if (limits.front() == 'a') limits.front() = 'A';
+        out += (limits.front() == 'A' ? " " : " From ") + limits + ".";
+    }
+    if (key.type == Type::gate) out += " One of allow, deny.";
+    if (key.type == Type::log_format) out += " One of text, json.";
     if (key.reloadable) out += " Reloadable.";
     return out;
 }

@@ -1,0 +1,152 @@
+// The commands that change something: join, leave, verify; and key show.
+#include <ostream>
+
+#include "base/bytes.h"
+#include "base/digest.h"
+#include "cli/commands.h"
+#include "cli/format.h"
+#include "cli/json_view.h"
+#include "cli/sources.h"
+#include "cli/table.h"
+#include "node/key_file.h"
+
+namespace fastreg::cli {
+namespace {
+
+// One line that is written over; only where a person looks.
+void progress(const Console& console, const std::string& text) {
+    if (console.terminal) console.err << "\r\033[K" << text << std::flush;
+}
+
+Exit print_verified(const Invocation& invocation, const Json& result, const Console& console) {
+    const Json& bad = at(result, {"bad"});
+    const bool clean = !bad.is_array() || bad.empty();
+    if (invocation.json) {
+        console.out << pretty(result) << '\n';
+        return clean ? Exit::done : Exit::partly;
+    }
+    console.out << counted(number_at(result, {"checked"}), "blob") << " read back, "
+                << human_bytes(number_at(result, {"bytes"})) << ": "
+                << (clean ? console.paint("all as they should be", Style::good)
+                          : console.paint(grouped(bad.size()) + " damaged", Style::bad))
+                << '\n';
+    if (clean) return Exit::done;
+    Table table({{"DIGEST", false, 19, 0}, {"PROBLEM", false, 10, 1}, {"HEALED", false, 0, 0}});
+    for (const Json& row : bad) {
+        const bool healed = flag_at(row, {"healed"});
+        table.add({{text_at(row, {"digest"})},
+                   {text_at(row, {"problem"})},
+                   {healed ? "yes" : "not yet", healed ? Style::good : Style::bad}});
+    }
+    table.print(console);
+    return Exit::partly;
+}
+
+}  // namespace
+
+Exit join_mesh(const Invocation& invocation, const AdminClient& node, const Console& console) {
+    const auto address = Endpoint::parse(invocation.argument);
+    if (!address || address->port == 0) {
+        console.complain(address ? "the port of the other node may not be 0" : address.error().what);
+        return Exit::usage;
+    }
+    const Answer answer = ask(node, "POST", "/v1/join", Json{{"address", address->str()}});
+    if (!answer.ok()) return refuse(answer, console);
+    if (invocation.json) {
+        console.out << pretty(answer.json) << '\n';
+        return Exit::done;
+    }
+    const std::uint64_t members = number_at(answer.json, {"members"});
+    console.out << "joined " << address->str()
+                << (members > 0 ? "; the mesh has " + counted(members, "member") : "") << '\n';
+    return Exit::done;
+}
+
+Exit leave_mesh(const Invocation& invocation, const AdminClient& node, const Console& console,
+                const Pace& pace) {
+    const Answer begun = ask(node, "POST", "/v1/leave");
+    if (!begun.ok()) return refuse(begun, console);
+    bool gone = false;
+    while (invocation.wait && !gone) {
+        const Answer status = ask(node, "GET", "/v1/status");
+        gone = !status.ok();
+        if (gone) break;
+        const Json& leaving = at(status.json, {"leaving"});
+        progress(console, "leaving: " + counted(number_at(leaving, {"blobs"}), "blob") +
+                              " to hand off, " + human_bytes(number_at(leaving, {"bytes"})));
+        pause_for(pace.poll);
+    }
+    progress(console, "");
+    if (invocation.json) {
+        console.out << pretty(Json{{"state", gone ? "left" : "leaving"}}) << '\n';
+    } else {
+        console.out << (gone ? "left the mesh; the node has stopped\n"
+                             : "leaving; the node stops when it has handed off\n");
+    }
+    return Exit::done;
+}
+
+Exit verify_blobs(const Invocation& invocation, const AdminClient& node, const Console& console,
+                  const Pace& pace) {
+    Json which = nullptr;
+    if (!invocation.argument.empty()) {
+        if (!Digest::parse(invocation.argument)) {
+            console.complain("'" + safe(invocation.argument) +
+                             "' is not a digest; write it whole, sha256: and 64 hexadecimal digits");
+            return Exit::usage;
+        }
+        which = invocation.argument;
+    }
+    Answer answer = ask(node, "POST", "/v1/verify", Json{{"digest", which}});
+    if (!answer.ok()) return refuse(answer, console);
+    if (!invocation.wait) {
+        if (invocation.json) {
+            console.out << pretty(answer.json) << '\n';
+        } else {
+            console.out << "verifying\n";
+        }
+        return Exit::done;
+    }
+    while (text_at(answer.json, {"state"}) == "running") {
+        progress(console, "verified " + grouped(number_at(answer.json, {"checked"})) + " of " +
+                              counted(number_at(answer.json, {"total"}), "blob") + ", " +
+                              human_bytes(number_at(answer.json, {"bytes"})) + " of " +
+                              human_bytes(number_at(answer.json, {"bytes_total"})));
+        pause_for(pace.poll);
+        answer = ask(node, "GET", "/v1/verify");
+        if (!answer.ok()) return refuse(answer, console);
+    }
+    progress(console, "");
+    return print_verified(invocation, answer.json, console);
+}
+
+Exit show_key(const Invocation& invocation, const AdminClient& node, const Console& console) {
+    Answer answer = ask(node, "GET", "/v1/key");
+    if (answer.exit == Exit::unreachable && invocation.admin.empty()) {
+        // A node that does not run has its key all the same.
+        const auto sources = gather(invocation);
+        const auto config = sources ? config::load(*sources) : Result<config::Config>(
+                                                                   tl::unexpect, sources.error());
+        const auto key = config ? node::load_key(*config)
+                                : Result<std::string>(tl::unexpect, config.error());
+        if (!key) {
+            console.complain(describe(key.error()) + "; and " + answer.complaint);
+            return key.error().code == Errc::not_found ? Exit::unreachable : Exit::failed;
+        }
+        answer = Answer{Exit::done, "", Json{{"key", *key}, {"file", config->cluster_key_file}}};
+    }
+    if (!answer.ok()) return refuse(answer, console);
+    if (invocation.json) {
+        console.out << pretty(answer.json) << '\n';
+        return Exit::done;
+    }
+    const std::string key = text_at(answer.json, {"key"});
+    if (key.empty()) {
+        console.complain("this mesh has no key: it runs with insecure-mesh");
+        return Exit::not_found;
+    }
+    console.out << key << '\n';
+    return Exit::done;
+}
+
+}  // namespace fastreg::cli

@@ -1,0 +1,266 @@
+// The only file that includes CLI11.
+#include "cli/arguments.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <map>
+#include <memory>
+
+#include "config/keys.h"
+
+namespace fastreg::cli {
+namespace {
+
+bool client_may_set(std::string_view path) { return path == "data-dir"; }
+
+// Both spellings of a boolean become one word, since CLI11 takes a flag's value only behind "=";
+// and "--zone=" becomes two words, since CLI11 takes the next word for an empty value.
+std::vector<std::string> normalized(std::span<const std::string> arguments) {
+    std::vector<std::string> flags;
+    for (const config::Key& key : config::keys()) {
+        if (key.type == config::Type::boolean) flags.push_back(config::flag_of(key));
+    }
+    std::vector<std::string> out;
+    for (std::size_t i = 0; i < arguments.size(); ++i) {
+        const std::string& word = arguments[i];
+        if (word == "--") {
+            out.insert(out.end(), arguments.begin() + static_cast<std::ptrdiff_t>(i), arguments.end());
+            break;
+        }
+        const bool boolean = std::find(flags.begin(), flags.end(), word) != flags.end();
+        if (boolean && i + 1 < arguments.size() &&
+            (arguments[i + 1] == "true" || arguments[i + 1] == "false")) {
+            out.push_back(word + "=" + arguments[++i]);
+        } else if (word.starts_with("--") && word.ends_with('=') && word.find('=') == word.size() - 1) {
+            out.push_back(word.substr(0, word.size() - 1));
+            out.emplace_back();
+        } else {
+            out.push_back(word);
+        }
+    }
+    return out;
+}
+
+class Parser {
+  public:
+    Parser() {
+        app_.set_help_flag();
+        app_.allow_extras();
+        app_.require_subcommand(0, 1);
+        app_.add_flag("-h,--help", top_help_);
+        app_.add_flag("--version", version_);
+        app_.add_option("--config", config_file_);
+        add_settings(app_, false);
+
+        add_settings(*add(Command::serve), false);
+        add_client(Command::status);
+        CLI::App* peers = add_client(Command::peers);
+        peers->add_flag("--watch,-w", invocation_.watch);
+        peers->add_option("--times", invocation_.times);
+        add_client(Command::blobs)->add_option("--limit", invocation_.limit);
+        add_client(Command::blob)->add_option("DIGEST", invocation_.argument)->required();
+        add_client(Command::join)->add_option("ADDR", invocation_.argument)->required();
+        add_client(Command::leave)->add_flag("!--no-wait", invocation_.wait);
+        CLI::App* verify = add_client(Command::verify);
+        verify->add_option("DIGEST", invocation_.argument);
+        verify->add_flag("!--no-wait", invocation_.wait);
+        add_client(Command::key_show);
+        CLI::App* check = add(Command::config_check);
+        add_settings(*check, false);
+        check->add_option("FILE", invocation_.argument);
+        check->add_flag("--default", invocation_.defaults);
+        add(Command::version);
+    }
+
+    Result<Invocation> run(std::span<const std::string> arguments) {
+        std::vector<std::string> words = normalized(arguments);
+        std::reverse(words.begin(), words.end());  // as CLI11 wants them
+        bool incomplete = false;
+        try {
+            app_.parse(std::move(words));
+        } catch (const CLI::ParseError& error) {
+            // A missing positional is no matter when only the help was asked for.
+            incomplete = help_;
+            if (!incomplete) return usage(error.what());
+        }
+        const Named* chosen = find_chosen();
+        if (auto extra = first_extra(chosen); extra && !incomplete) {
+            return usage(complaint_about(*extra, chosen));
+        }
+        for (const CLI::App* group : groups_) {
+            if (group->parsed() && group->get_subcommands().empty() && !help_) {
+                return usage("'" + group->get_name() + "' wants a command behind it: " +
+                             group->get_subcommands({}).front()->get_name());
+            }
+        }
+        return finish(chosen);
+    }
+
+  private:
+    struct Named {
+        Command command;
+        CLI::App* app;
+    };
+    using Store = std::map<std::string, std::vector<std::string>>;
+
+    CLI::App* group(const std::string& name) {
+        CLI::App* found = app_.add_subcommand(name);
+        found->set_help_flag();
+        found->allow_extras();
+        found->add_flag("-h,--help", help_);
+        groups_.push_back(found);
+        return found;
+    }
+
+    CLI::App* add(Command command) {
+        std::string name(name_of(command));
+        CLI::App* parent = &app_;
+        if (const auto blank = name.find(' '); blank != std::string::npos) {
+            parent = group(name.substr(0, blank));
+            name = name.substr(blank + 1);
+        }
+        CLI::App* made = parent->add_subcommand(name);
+        made->set_help_flag();
+        made->allow_extras();
+        made->add_flag("-h,--help", help_);
+        made->add_flag("--json", invocation_.json);
+        if (command != Command::version) made->add_option("--config", config_file_);
+        commands_.push_back({command, made});
+        return made;
+    }
+
+    CLI::App* add_client(Command command) {
+        CLI::App* made = add(command);
+        add_settings(*made, true);
+        made->add_option("--admin", invocation_.admin);
+        return made;
+    }
+
+    void add_settings(CLI::App& app, bool client) {
+        for (const config::Key& key : config::keys()) {
+            if (client && !client_may_set(key.path)) continue;
+            std::string names = config::flag_of(key);
+            if (!key.alias.empty()) names += ",--" + std::string(key.alias);
+            std::vector<std::string>& values = values_[&app][std::string(key.path)];
+            if (key.type == config::Type::boolean) {
+                app.add_flag_function(names, [](std::int64_t) {});
+                booleans_.emplace_back(&values, app.get_option(config::flag_of(key)));
+            } else {
+                app.add_option(names, values)->allow_extra_args(false)->take_all();
+            }
+        }
+    }
+
+    [[nodiscard]] const Named* find_chosen() const {
+        for (const Named& named : commands_) {
+            if (named.app->parsed()) return &named;
+        }
+        return nullptr;
+    }
+
+    [[nodiscard]] std::optional<std::string> first_extra(const Named* chosen) const {
+        for (const CLI::App* app : {static_cast<const CLI::App*>(&app_),
+                                    chosen ? static_cast<const CLI::App*>(chosen->app) : nullptr}) {
+            if (app == nullptr) continue;
+            for (const std::string& word : app->remaining()) {
+                if (word != "--") return word;
+            }
+        }
+        for (const CLI::App* group : groups_) {
+            if (group->parsed() && !group->remaining().empty()) return group->remaining().front();
+        }
+        return std::nullopt;
+    }
+
+    [[nodiscard]] std::string complaint_about(const std::string& word, const Named* chosen) const {
+        const std::string typed = word.substr(0, word.find('='));
+        std::vector<std::string> known;
+        if (typed.starts_with("-")) {
+            const CLI::App* app = chosen != nullptr ? chosen->app : &app_;
+            for (const CLI::Option* option : app->get_options()) {
+                for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+            }
+        } else if (chosen == nullptr) {
+            for (const Named& named : commands_) known.emplace_back(name_of(named.command));
+        }
+        const auto near = config::nearest(typed, known);
+        const std::string hint = near ? "; did you mean '" + *near + "'?" : "";
+        if (typed.starts_with("-")) return "unknown flag '" + typed + "'" + hint;
+        if (chosen == nullptr) return "unknown command '" + typed + "'" + hint;
+        return "unexpected argument '" + word + "'";
+    }
+
+    Result<Invocation> finish(const Named* chosen) {
+        for (auto& [values, option] : booleans_) {
+            for (const std::string& text : option->results()) values->push_back(text);
+        }
+        invocation_.command = chosen != nullptr ? chosen->command : Command::serve;
+        invocation_.help = help_ || top_help_;
+        invocation_.top_help = top_help_ || (help_ && chosen == nullptr);
+        if (version_ && chosen == nullptr) invocation_.command = Command::version;
+        if (!config_file_.empty()) invocation_.config_file = config_file_;
+        const bool client = invocation_.command != Command::serve &&
+                            invocation_.command != Command::config_check;
+        for (CLI::App* app : {&app_, chosen != nullptr ? chosen->app : nullptr}) {
+            if (app == nullptr) continue;
+            for (const config::Key& key : config::keys()) {
+                const auto found = values_[app].find(std::string(key.path));
+                if (found == values_[app].end()) continue;
+                for (std::string& value : found->second) {
+                    if (client && !client_may_set(key.path)) {
+                        return usage("'" + config::flag_of(key) + "' is a flag of serve; '" +
+                                     std::string(name_of(invocation_.command)) +
+                                     "' does not take it");
+                    }
+                    invocation_.settings.emplace_back(key.path, std::move(value));
+                }
+            }
+        }
+        if (invocation_.times != 0 && !invocation_.watch) return usage("--times goes with --watch");
+        return std::move(invocation_);
+    }
+
+    [[nodiscard]] static tl::unexpected<Error> usage(std::string what) {
+        return fail(Errc::invalid_argument, std::move(what));
+    }
+
+    CLI::App app_;
+    Invocation invocation_;
+    bool help_ = false;
+    bool top_help_ = false;
+    bool version_ = false;
+    std::string config_file_;
+    std::vector<Named> commands_;
+    std::vector<CLI::App*> groups_;
+    std::map<const CLI::App*, Store> values_;
+    std::vector<std::pair<std::vector<std::string>*, CLI::Option*>> booleans_;
+};
+
+}  // namespace
+
+std::string_view name_of(Command command) {
+    switch (command) {
+        case Command::serve: return "serve";
+        case Command::status: return "status";
+        case Command::peers: return "peers";
+        case Command::blobs: return "blobs";
+        case Command::blob: return "blob";
+        case Command::join: return "join";
+        case Command::leave: return "leave";
+        case Command::verify: return "verify";
+        case Command::key_show: return "key show";
+        case Command::config_check: return "config check";
+        case Command::version: return "version";
+    }
+    return "serve";
+}
+
+Result<Invocation> parse_arguments(std::span<const std::string> arguments) {
+    try {
+        return Parser().run(arguments);
+    } catch (const CLI::Error& error) {
+        return fail(Errc::internal, std::string("describing the flags: ") + error.what());
+    }
+}
+
+}  // namespace fastreg::cli
