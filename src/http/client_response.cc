@@ -113,14 +113,28 @@ Status ResponseParser::finish() {
     return {};
 }
 
-bool ResponseParser::head_done() const { return impl_->head_done; }
-int ResponseParser::status() const { return impl_->status; }
-const Headers& ResponseParser::headers() const { return impl_->headers; }
-const std::string& ResponseParser::body() const { return impl_->body; }
-std::string ResponseParser::take_body() { return std::exchange(impl_->body, {}); }
+bool ResponseParser::head_done() const {
+    return impl_->head_done;
+}
+int ResponseParser::status() const {
+    return impl_->status;
+}
+const Headers& ResponseParser::headers() const {
+    return impl_->headers;
+}
+const std::string& ResponseParser::body() const {
+    return impl_->body;
+}
+std::string ResponseParser::take_body() {
+    return std::exchange(impl_->body, {});
+}
 
-std::string make_request(std::string_view method, std::string_view target, std::string_view host,
-                         const Headers& headers, std::string_view body, bool keep_alive) {
+std::string make_request(std::string_view method,
+                         std::string_view target,
+                         std::string_view host,
+                         const Headers& headers,
+                         std::string_view body,
+                         bool keep_alive) {
     std::string out;
     out.append(method).append(" ").append(target).append(" HTTP/1.1\r\nHost: ").append(host);
     out += "\r\n";

@@ -40,8 +40,11 @@ class ResponseParser {
 
 /// A request head (and small body) for that talk: "GET /status HTTP/1.1" with Host and, when there
 /// is a body, Content-Length.
-[[nodiscard]] std::string make_request(std::string_view method, std::string_view target,
-                                       std::string_view host, const Headers& headers = {},
-                                       std::string_view body = {}, bool keep_alive = false);
+[[nodiscard]] std::string make_request(std::string_view method,
+                                       std::string_view target,
+                                       std::string_view host,
+                                       const Headers& headers = {},
+                                       std::string_view body = {},
+                                       bool keep_alive = false);
 
 }  // namespace fastreg::http

@@ -9,8 +9,8 @@ constexpr std::size_t kLongestVersion = 16;
 
 bool is_token(unsigned char c) {
     if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9')) return true;
-    return c != 0 && std::string_view("!#$%&'*+-.^_`|~").find(static_cast<char>(c)) !=
-                         std::string_view::npos;
+    return c != 0 &&
+           std::string_view("!#$%&'*+-.^_`|~").find(static_cast<char>(c)) != std::string_view::npos;
 }
 
 }  // namespace
@@ -26,17 +26,25 @@ HeadScanner::Verdict HeadScanner::refuse(int status, std::string_view what) {
 
 HeadScanner::Verdict HeadScanner::put(unsigned char c) {
     if (++bytes_ > limits_.head_bytes) {
-        return refuse(431, "the request head is over the limit of " +
-                               std::to_string(limits_.head_bytes) + " bytes");
+        return refuse(431,
+                      "the request head is over the limit of " +
+                          std::to_string(limits_.head_bytes) + " bytes");
     }
     switch (part_) {
-        case Part::method: return put_method(c);
-        case Part::target: return put_target(c);
-        case Part::version: return put_text(c);
-        case Part::field_start: return put_field_start(c);
-        case Part::field_name: return put_field_name(c);
-        case Part::field_value: return put_text(c);
-        case Part::after_cr: break;
+        case Part::method:
+            return put_method(c);
+        case Part::target:
+            return put_target(c);
+        case Part::version:
+            return put_text(c);
+        case Part::field_start:
+            return put_field_start(c);
+        case Part::field_name:
+            return put_field_name(c);
+        case Part::field_value:
+            return put_text(c);
+        case Part::after_cr:
+            break;
     }
     return put_after_cr(c);
 }
@@ -47,8 +55,9 @@ HeadScanner::Verdict HeadScanner::put_method(unsigned char c) {
         return Verdict::more;
     }
     if (!started_ && c == 0x16) {
-        return refuse(400, "this port speaks plain HTTP, and a TLS handshake came: use http://, or "
-                           "mark this registry as insecure in the client");
+        return refuse(400,
+                      "this port speaks plain HTTP, and a TLS handshake came: use http://, or "
+                      "mark this registry as insecure in the client");
     }
     started_ = true;
     if (c == ' ') {
@@ -74,12 +83,14 @@ HeadScanner::Verdict HeadScanner::put_target(unsigned char c) {
         return Verdict::more;
     }
     if (c <= ' ' || c >= 0x7f) {
-        return refuse(400, "the request target holds a byte that must be percent-encoded, or the "
-                           "HTTP version is missing");
+        return refuse(400,
+                      "the request target holds a byte that must be percent-encoded, or the "
+                      "HTTP version is missing");
     }
     if (++in_part_ > limits_.target_bytes) {
-        return refuse(414, "the request target is over the limit of " +
-                               std::to_string(limits_.target_bytes) + " bytes");
+        return refuse(414,
+                      "the request target is over the limit of " +
+                          std::to_string(limits_.target_bytes) + " bytes");
     }
     return Verdict::more;
 }
@@ -120,8 +131,8 @@ HeadScanner::Verdict HeadScanner::put_field_start(unsigned char c) {
     }
     if (c == ' ' || c == '\t') return refuse(400, "a header field is folded over two lines");
     if (++fields_ > limits_.fields) {
-        return refuse(431, "the request has more than " + std::to_string(limits_.fields) +
-                               " header fields");
+        return refuse(
+            431, "the request has more than " + std::to_string(limits_.fields) + " header fields");
     }
     part_ = Part::field_name;
     in_part_ = 0;

@@ -1,6 +1,6 @@
-// Finds the end of a request head and refuses every way of writing lines that two servers could read
-// differently, byte by byte, so that the answer does not depend on how the bytes were cut into reads.
-// A value of the parser's; not thread-safe.
+// Finds the end of a request head and refuses every way of writing lines that two servers could
+// read differently, byte by byte, so that the answer does not depend on how the bytes were cut into
+// reads. A value of the parser's; not thread-safe.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// llhttp reads the head (as one buffer, after HeadScanner passed it) and the chunked framing; bodies
-// of known length are counted here.
+// llhttp reads the head (as one buffer, after HeadScanner passed it) and the chunked framing;
+// bodies of known length are counted here.
 #include "http/parser.h"
 
 #include <llhttp.h>
@@ -20,33 +20,47 @@ constexpr std::uint64_t kOverheadPerByte = 16;
 
 Method to_method(std::uint8_t method) {
     switch (method) {
-        case HTTP_GET: return Method::get;
-        case HTTP_HEAD: return Method::head;
-        case HTTP_POST: return Method::post;
-        case HTTP_PUT: return Method::put;
-        case HTTP_PATCH: return Method::patch;
-        case HTTP_DELETE: return Method::del;
-        case HTTP_OPTIONS: return Method::options;
-        default: return Method::other;
+        case HTTP_GET:
+            return Method::get;
+        case HTTP_HEAD:
+            return Method::head;
+        case HTTP_POST:
+            return Method::post;
+        case HTTP_PUT:
+            return Method::put;
+        case HTTP_PATCH:
+            return Method::patch;
+        case HTTP_DELETE:
+            return Method::del;
+        case HTTP_OPTIONS:
+            return Method::options;
+        default:
+            return Method::other;
     }
 }
 
 BadMessage bad_head(llhttp_errno_t code, const llhttp_t& parser) {
     switch (code) {
-        case HPE_INVALID_METHOD: return {501, "the request method is not known here"};
-        case HPE_INVALID_URL: return {400, "the request target is malformed"};
-        case HPE_INVALID_VERSION: return {505, "only HTTP/1.0 and HTTP/1.1 are spoken here"};
+        case HPE_INVALID_METHOD:
+            return {501, "the request method is not known here"};
+        case HPE_INVALID_URL:
+            return {400, "the request target is malformed"};
+        case HPE_INVALID_VERSION:
+            return {505, "only HTTP/1.0 and HTTP/1.1 are spoken here"};
         case HPE_INVALID_CONTENT_LENGTH:
         case HPE_UNEXPECTED_CONTENT_LENGTH:
-            return {400, "Content-Length is malformed, repeated, or stands beside "
-                         "Transfer-Encoding"};
+            return {400,
+                    "Content-Length is malformed, repeated, or stands beside "
+                    "Transfer-Encoding"};
         case HPE_INVALID_TRANSFER_ENCODING:
             return {501, "only the transfer encoding \"chunked\" is spoken here"};
-        default: break;
+        default:
+            break;
     }
     const char* reason = llhttp_get_error_reason(&parser);
-    return {400, std::string("the request head is malformed: ") +
-                     (reason != nullptr ? reason : llhttp_errno_name(code))};
+    return {400,
+            std::string("the request head is malformed: ") +
+                (reason != nullptr ? reason : llhttp_errno_name(code))};
 }
 
 }  // namespace
@@ -90,7 +104,8 @@ struct Parser::Impl {
     }
     void on_field_done() {
         if (state == State::head) {
-            while (!field_value.empty() && (field_value.back() == ' ' || field_value.back() == '\t')) {
+            while (!field_value.empty() &&
+                   (field_value.back() == ' ' || field_value.back() == '\t')) {
                 field_value.pop_back();
             }
             request.headers.add(std::move(field_name), std::move(field_value));
@@ -146,8 +161,9 @@ ParseStep Parser::Impl::finish_head(std::size_t consumed) {
     parser.data = this;
     const llhttp_errno_t code = llhttp_execute(&parser, head.data(), head.size());
     if (code != HPE_PAUSED) {
-        return refuse(consumed, code == HPE_OK ? BadMessage{400, "the request head is malformed"}
-                                               : bad_head(code, parser));
+        return refuse(consumed,
+                      code == HPE_OK ? BadMessage{400, "the request head is malformed"}
+                                     : bad_head(code, parser));
     }
     // Pausing in on_headers_complete stops at the last LF or right behind it.
     const auto parsed = static_cast<std::size_t>(llhttp_get_error_pos(&parser) - head.data());
@@ -155,7 +171,8 @@ ParseStep Parser::Impl::finish_head(std::size_t consumed) {
     if (auto why = check_head()) return refuse(consumed, std::move(*why));
     llhttp_resume(&parser);
     if (parsed < head.size()) {
-        const llhttp_errno_t rest = llhttp_execute(&parser, head.data() + parsed, head.size() - parsed);
+        const llhttp_errno_t rest =
+            llhttp_execute(&parser, head.data() + parsed, head.size() - parsed);
         if (rest != HPE_OK && rest != HPE_PAUSED && rest != HPE_PAUSED_UPGRADE) {
             return refuse(consumed, bad_head(rest, parser));
         }
@@ -177,7 +194,8 @@ ParseStep Parser::Impl::finish_head(std::size_t consumed) {
 // What llhttp leaves open: one framing, one host, a version we speak, expectations we can meet.
 std::optional<BadMessage> Parser::Impl::check_head() {
     request.method = to_method(llhttp_get_method(&parser));
-    request.method_name = llhttp_method_name(static_cast<llhttp_method_t>(llhttp_get_method(&parser)));
+    request.method_name =
+        llhttp_method_name(static_cast<llhttp_method_t>(llhttp_get_method(&parser)));
     request.minor = llhttp_get_http_minor(&parser);
     if (llhttp_get_http_major(&parser) != 1 || request.minor > 1) {
         return BadMessage{505, "only HTTP/1.0 and HTTP/1.1 are spoken here"};
@@ -224,7 +242,8 @@ std::optional<BadMessage> Parser::Impl::check_head() {
 
 ParseStep Parser::Impl::feed_length_body(ByteView input) {
     if (input.empty()) return {0, NeedMore{}};
-    const std::size_t n = static_cast<std::size_t>(std::min<std::uint64_t>(body_left, input.size()));
+    const std::size_t n =
+        static_cast<std::size_t>(std::min<std::uint64_t>(body_left, input.size()));
     body_left -= n;
     if (body_left == 0) state = State::message_end;
     return {n, BodyData{input.first(n)}};
@@ -242,8 +261,10 @@ ParseStep Parser::Impl::feed_chunked_body(ByteView input) {
         consumed = static_cast<std::size_t>(llhttp_get_error_pos(&parser) - text.data());
     } else if (code != HPE_OK) {
         const char* reason = llhttp_get_error_reason(&parser);
-        return refuse(consumed, {400, std::string("the chunked body is malformed: ") +
-                                          (reason != nullptr ? reason : llhttp_errno_name(code))});
+        return refuse(consumed,
+                      {400,
+                       std::string("the chunked body is malformed: ") +
+                           (reason != nullptr ? reason : llhttp_errno_name(code))});
     }
     body_seen += body.size();
     overhead += consumed - body.size();
@@ -273,15 +294,23 @@ Parser& Parser::operator=(Parser&&) noexcept = default;
 
 ParseStep Parser::feed(ByteView input) {
     switch (impl_->state) {
-        case Impl::State::head: return impl_->feed_head(input);
-        case Impl::State::length_body: return impl_->feed_length_body(input);
-        case Impl::State::chunked_body: return impl_->feed_chunked_body(input);
-        case Impl::State::message_end: impl_->next_message(); return {0, MessageDone{}};
-        case Impl::State::failed: break;
+        case Impl::State::head:
+            return impl_->feed_head(input);
+        case Impl::State::length_body:
+            return impl_->feed_length_body(input);
+        case Impl::State::chunked_body:
+            return impl_->feed_chunked_body(input);
+        case Impl::State::message_end:
+            impl_->next_message();
+            return {0, MessageDone{}};
+        case Impl::State::failed:
+            break;
     }
     return {0, impl_->bad};
 }
 
-bool Parser::idle() const { return impl_->state == Impl::State::head && impl_->head.empty(); }
+bool Parser::idle() const {
+    return impl_->state == Impl::State::head && impl_->head.empty();
+}
 
 }  // namespace fastreg::http

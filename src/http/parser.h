@@ -47,9 +47,9 @@ class Parser {
     Parser& operator=(Parser&&) noexcept;
 
     /// At most one event a call. After HeadDone the body is not touched until the next call, and
-    /// after MessageDone the pipelined tail is not. Call with an empty view to ask whether a message
-    /// ends without further bytes (a request without a body does).
-    /// A BadMessage is final: every later call repeats it.
+    /// after MessageDone the pipelined tail is not. Call with an empty view to ask whether a
+    /// message ends without further bytes (a request without a body does). A BadMessage is final:
+    /// every later call repeats it.
     [[nodiscard]] ParseStep feed(ByteView input);
 
     /// Between messages and nothing of the next one has come: end of stream is clean here.

@@ -70,8 +70,10 @@ RangeAnswer parse_range(std::string_view field, std::uint64_t size) {
             if (++specs > kMaxRanges) return RangeTooMany{};
             ByteRange range;
             switch (parse_spec(spec, size, range)) {
-                case SpecKind::malformed: return RangeIgnored{};
-                case SpecKind::outside: break;
+                case SpecKind::malformed:
+                    return RangeIgnored{};
+                case SpecKind::outside:
+                    break;
                 case SpecKind::inside:
                     too_large = too_large || range.size() > size - total;
                     total += too_large ? 0 : range.size();

@@ -6,7 +6,9 @@ namespace fastreg::http {
 
 namespace {
 
-char lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
+char lower(char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
 
 int hex_value(char c) {
     if (c >= '0' && c <= '9') return c - '0';
@@ -35,8 +37,8 @@ Result<Query> parse_query(std::string_view text) {
         if (pair.empty()) continue;
         const std::size_t equals = pair.find('=');
         auto key = percent_decode(pair.substr(0, equals));
-        auto value = percent_decode(
-            equals == std::string_view::npos ? std::string_view{} : pair.substr(equals + 1));
+        auto value = percent_decode(equals == std::string_view::npos ? std::string_view{}
+                                                                     : pair.substr(equals + 1));
         if (!key || !value) {
             return fail(Errc::invalid_argument, "the query has a broken percent sequence");
         }
@@ -49,14 +51,22 @@ Result<Query> parse_query(std::string_view text) {
 
 std::string_view name_of(Method method) {
     switch (method) {
-        case Method::get: return "GET";
-        case Method::head: return "HEAD";
-        case Method::post: return "POST";
-        case Method::put: return "PUT";
-        case Method::patch: return "PATCH";
-        case Method::del: return "DELETE";
-        case Method::options: return "OPTIONS";
-        case Method::other: break;
+        case Method::get:
+            return "GET";
+        case Method::head:
+            return "HEAD";
+        case Method::post:
+            return "POST";
+        case Method::put:
+            return "PUT";
+        case Method::patch:
+            return "PATCH";
+        case Method::del:
+            return "DELETE";
+        case Method::options:
+            return "OPTIONS";
+        case Method::other:
+            break;
     }
     return "other";
 }

@@ -37,7 +37,9 @@ struct SerializeOptions {
 [[nodiscard]] std::string serialize(const ResponseHead& head, const SerializeOptions& options);
 
 /// Head and body in one buffer; `head_only` for answers to HEAD.
-[[nodiscard]] std::string serialize_whole(ResponseHead head, std::string_view body, bool head_only,
+[[nodiscard]] std::string serialize_whole(ResponseHead head,
+                                          std::string_view body,
+                                          bool head_only,
                                           const SerializeOptions& options);
 
 /// "100 Continue".

@@ -83,20 +83,27 @@ Json descriptor_json(const Referrer& referrer) {
     return json;
 }
 
-void add_next_link(http::Headers& headers, const std::string& path,
-                   std::span<const std::string> items, bool more, std::uint32_t n,
+void add_next_link(http::Headers& headers,
+                   const std::string& path,
+                   std::span<const std::string> items,
+                   bool more,
+                   std::uint32_t n,
                    std::string_view ns) {
     if (!more || items.empty()) return;
-    std::string link = '<' + path + "?last=" + http::percent_encode(items.back()) +
-                       "&n=" + std::to_string(n);
+    std::string link =
+        '<' + path + "?last=" + http::percent_encode(items.back()) + "&n=" + std::to_string(n);
     if (!ns.empty()) link += "&ns=" + http::percent_encode(ns);
     headers.add("Link", link + ">; rel=\"next\"");
 }
 
 // Not in any blob by chance: the digest names the blob, so the text cannot be inside it on purpose.
-std::string boundary_of(const Digest& digest) { return "fastreg-" + digest.hex().substr(0, 40); }
+std::string boundary_of(const Digest& digest) {
+    return "fastreg-" + digest.hex().substr(0, 40);
+}
 
-BlobPlan multipart_plan(BlobPlan plan, const Digest& digest, std::uint64_t size,
+BlobPlan multipart_plan(BlobPlan plan,
+                        const Digest& digest,
+                        std::uint64_t size,
                         const std::vector<http::ByteRange>& ranges) {
     const std::string boundary = boundary_of(digest);
     std::uint64_t length = 0;
@@ -128,7 +135,9 @@ Answer error_answer(const ApiError& error) {
     return answer;
 }
 
-Answer ping_answer() { return json_answer(200, "{}"); }
+Answer ping_answer() {
+    return json_answer(200, "{}");
+}
 
 Answer health_answer(bool ok, std::string_view reason) {
     std::string body = ok ? "ok\n" : "not ready\n";
@@ -156,8 +165,10 @@ Answer not_modified(const Digest& digest) {
     return answer;
 }
 
-Answer manifest_created(const Name& name, const Digest& digest,
-                        const std::optional<Digest>& subject, const std::vector<std::string>& tags,
+Answer manifest_created(const Name& name,
+                        const Digest& digest,
+                        const std::optional<Digest>& subject,
+                        const std::vector<std::string>& tags,
                         std::string_view warning) {
     Answer answer = empty_answer(201);
     http::Headers& headers = answer.head.headers;
@@ -169,13 +180,17 @@ Answer manifest_created(const Name& name, const Digest& digest,
     return answer;
 }
 
-Answer deleted() { return empty_answer(202); }
+Answer deleted() {
+    return empty_answer(202);
+}
 
 bool BlobPlan::contiguous() const {
     return pieces.size() == 1 && pieces.front().text.empty() && pieces.front().range.has_value();
 }
 
-BlobPlan blob_plan(const Digest& digest, std::uint64_t size, std::string_view range,
+BlobPlan blob_plan(const Digest& digest,
+                   std::uint64_t size,
+                   std::string_view range,
                    std::string_view if_none_match) {
     BlobPlan plan;
     plan.head.headers.add("Docker-Distribution-Api-Version", std::string(kApiVersion));
@@ -201,7 +216,8 @@ BlobPlan blob_plan(const Digest& digest, std::uint64_t size, std::string_view ra
         refuse(416, ErrorCode::range_invalid, "the range lies outside of the blob");
         plan.head.headers.add("Content-Range", http::content_range_unsatisfied(size));
     } else if (std::holds_alternative<http::RangeTooMany>(asked)) {
-        refuse(400, ErrorCode::range_invalid,
+        refuse(400,
+               ErrorCode::range_invalid,
                "at most " + std::to_string(http::kMaxRanges) +
                    " ranges, together no larger than the blob");
     } else if (const auto* one = std::get_if<http::ByteRange>(&asked)) {
@@ -238,15 +254,17 @@ Answer upload_status(const Name& name, std::string_view id, std::uint64_t offset
 
 Answer upload_out_of_order(const Name& name, std::string_view id, std::uint64_t offset) {
     Answer answer = upload_answer(416, name, id, offset);
-    answer.body = to_json(make_error(ErrorCode::range_invalid,
-                                     "the chunk does not start where the upload ends, at byte " +
-                                         std::to_string(offset)));
+    answer.body = to_json(make_error(
+        ErrorCode::range_invalid,
+        "the chunk does not start where the upload ends, at byte " + std::to_string(offset)));
     answer.head.headers.add("Content-Type", "application/json");
     answer.head.content_length = answer.body.size();
     return answer;
 }
 
-Answer upload_cancelled() { return empty_answer(204); }
+Answer upload_cancelled() {
+    return empty_answer(204);
+}
 
 Answer blob_created(const Name& name, const Digest& digest, std::string_view warning) {
     Answer answer = empty_answer(201);
@@ -257,8 +275,7 @@ Answer blob_created(const Name& name, const Digest& digest, std::string_view war
 }
 
 Page page_of(std::span<const std::string> all, std::string_view last, std::uint32_t n) {
-    const auto first =
-        last.empty() ? all.begin() : std::upper_bound(all.begin(), all.end(), last);
+    const auto first = last.empty() ? all.begin() : std::upper_bound(all.begin(), all.end(), last);
     const auto left = static_cast<std::size_t>(all.end() - first);
     const std::size_t take = std::min<std::size_t>(left, n);
     return {std::span<const std::string>(first, take), left > take};

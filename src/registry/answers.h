@@ -31,14 +31,17 @@ struct Answer {
 [[nodiscard]] Answer health_answer(bool ok, std::string_view reason = {});
 
 /// 200 with the manifest's bytes exactly as they were put.
-[[nodiscard]] Answer manifest_answer(const Digest& digest, std::string_view media_type,
+[[nodiscard]] Answer manifest_answer(const Digest& digest,
+                                     std::string_view media_type,
                                      std::string bytes);
 /// 200 to HEAD when only the size is known.
-[[nodiscard]] Answer manifest_head(const Digest& digest, std::string_view media_type,
+[[nodiscard]] Answer manifest_head(const Digest& digest,
+                                   std::string_view media_type,
                                    std::uint64_t size);
 [[nodiscard]] Answer not_modified(const Digest& digest);
 /// 201. `tags` are those stored by ?tag=, `warning` e.g. "1 of 2 copies".
-[[nodiscard]] Answer manifest_created(const Name& name, const Digest& digest,
+[[nodiscard]] Answer manifest_created(const Name& name,
+                                      const Digest& digest,
                                       const std::optional<Digest>& subject = {},
                                       const std::vector<std::string>& tags = {},
                                       std::string_view warning = {});
@@ -61,7 +64,9 @@ struct BlobPlan {
     [[nodiscard]] bool contiguous() const;
 };
 /// `range` and `if_none_match` as the request had them ("" when absent).
-[[nodiscard]] BlobPlan blob_plan(const Digest& digest, std::uint64_t size, std::string_view range,
+[[nodiscard]] BlobPlan blob_plan(const Digest& digest,
+                                 std::uint64_t size,
+                                 std::string_view range,
                                  std::string_view if_none_match = {});
 
 /// Bytes an upload chunk should have at least; a hint, smaller ones are taken.
@@ -74,25 +79,31 @@ inline constexpr std::uint64_t kChunkMinLength = 1;
 /// 204 to GET of the upload.
 [[nodiscard]] Answer upload_status(const Name& name, std::string_view id, std::uint64_t offset);
 /// 416 to a chunk with a gap or a replay.
-[[nodiscard]] Answer upload_out_of_order(const Name& name, std::string_view id,
+[[nodiscard]] Answer upload_out_of_order(const Name& name,
+                                         std::string_view id,
                                          std::uint64_t offset);
 /// 204 to DELETE of the upload.
 [[nodiscard]] Answer upload_cancelled();
 /// 201 to PUT, single POST and mount.
-[[nodiscard]] Answer blob_created(const Name& name, const Digest& digest,
+[[nodiscard]] Answer blob_created(const Name& name,
+                                  const Digest& digest,
                                   std::string_view warning = {});
 
 /// `tags` in ASCII order, all > last, already cut to the page; `more` adds the Link field.
-[[nodiscard]] Answer tags_page(const Name& name, std::span<const std::string> tags, bool more,
+[[nodiscard]] Answer tags_page(const Name& name,
+                               std::span<const std::string> tags,
+                               bool more,
                                std::uint32_t n);
-[[nodiscard]] Answer catalog_page(std::span<const std::string> repositories, bool more,
+[[nodiscard]] Answer catalog_page(std::span<const std::string> repositories,
+                                  bool more,
                                   std::uint32_t n);
 /// The elements of the sorted `all` that a page holds, and whether more follow.
 struct Page {
     std::span<const std::string> items;
     bool more = false;
 };
-[[nodiscard]] Page page_of(std::span<const std::string> all, std::string_view last,
+[[nodiscard]] Page page_of(std::span<const std::string> all,
+                           std::string_view last,
                            std::uint32_t n);
 
 /// 200 always: an image index of the referrers, empty when there are none. With `artifact_type` the

@@ -6,24 +6,42 @@ namespace fastreg::registry {
 
 std::string_view name_of(ErrorCode code) {
     switch (code) {
-        case ErrorCode::blob_unknown: return "BLOB_UNKNOWN";
-        case ErrorCode::blob_upload_invalid: return "BLOB_UPLOAD_INVALID";
-        case ErrorCode::blob_upload_unknown: return "BLOB_UPLOAD_UNKNOWN";
-        case ErrorCode::digest_invalid: return "DIGEST_INVALID";
-        case ErrorCode::manifest_blob_unknown: return "MANIFEST_BLOB_UNKNOWN";
-        case ErrorCode::manifest_invalid: return "MANIFEST_INVALID";
-        case ErrorCode::manifest_unknown: return "MANIFEST_UNKNOWN";
-        case ErrorCode::name_invalid: return "NAME_INVALID";
-        case ErrorCode::name_unknown: return "NAME_UNKNOWN";
-        case ErrorCode::size_invalid: return "SIZE_INVALID";
-        case ErrorCode::tag_invalid: return "TAG_INVALID";
-        case ErrorCode::range_invalid: return "RANGE_INVALID";
-        case ErrorCode::unauthorized: return "UNAUTHORIZED";
-        case ErrorCode::denied: return "DENIED";
-        case ErrorCode::unsupported: return "UNSUPPORTED";
-        case ErrorCode::too_many_requests: return "TOOMANYREQUESTS";
-        case ErrorCode::unavailable: return "UNAVAILABLE";
-        case ErrorCode::unknown: break;
+        case ErrorCode::blob_unknown:
+            return "BLOB_UNKNOWN";
+        case ErrorCode::blob_upload_invalid:
+            return "BLOB_UPLOAD_INVALID";
+        case ErrorCode::blob_upload_unknown:
+            return "BLOB_UPLOAD_UNKNOWN";
+        case ErrorCode::digest_invalid:
+            return "DIGEST_INVALID";
+        case ErrorCode::manifest_blob_unknown:
+            return "MANIFEST_BLOB_UNKNOWN";
+        case ErrorCode::manifest_invalid:
+            return "MANIFEST_INVALID";
+        case ErrorCode::manifest_unknown:
+            return "MANIFEST_UNKNOWN";
+        case ErrorCode::name_invalid:
+            return "NAME_INVALID";
+        case ErrorCode::name_unknown:
+            return "NAME_UNKNOWN";
+        case ErrorCode::size_invalid:
+            return "SIZE_INVALID";
+        case ErrorCode::tag_invalid:
+            return "TAG_INVALID";
+        case ErrorCode::range_invalid:
+            return "RANGE_INVALID";
+        case ErrorCode::unauthorized:
+            return "UNAUTHORIZED";
+        case ErrorCode::denied:
+            return "DENIED";
+        case ErrorCode::unsupported:
+            return "UNSUPPORTED";
+        case ErrorCode::too_many_requests:
+            return "TOOMANYREQUESTS";
+        case ErrorCode::unavailable:
+            return "UNAVAILABLE";
+        case ErrorCode::unknown:
+            break;
     }
     return "UNKNOWN";
 }
@@ -33,21 +51,30 @@ int status_of(ErrorCode code) {
         case ErrorCode::blob_unknown:
         case ErrorCode::blob_upload_unknown:
         case ErrorCode::manifest_unknown:
-        case ErrorCode::name_unknown: return 404;
+        case ErrorCode::name_unknown:
+            return 404;
         case ErrorCode::blob_upload_invalid:
         case ErrorCode::digest_invalid:
         case ErrorCode::manifest_blob_unknown:
         case ErrorCode::manifest_invalid:
         case ErrorCode::name_invalid:
         case ErrorCode::size_invalid:
-        case ErrorCode::tag_invalid: return 400;
-        case ErrorCode::range_invalid: return 416;
-        case ErrorCode::unauthorized: return 401;
-        case ErrorCode::denied: return 403;
-        case ErrorCode::unsupported: return 405;
-        case ErrorCode::too_many_requests: return 429;
-        case ErrorCode::unavailable: return 503;
-        case ErrorCode::unknown: break;
+        case ErrorCode::tag_invalid:
+            return 400;
+        case ErrorCode::range_invalid:
+            return 416;
+        case ErrorCode::unauthorized:
+            return 401;
+        case ErrorCode::denied:
+            return 403;
+        case ErrorCode::unsupported:
+            return 405;
+        case ErrorCode::too_many_requests:
+            return 429;
+        case ErrorCode::unavailable:
+            return 503;
+        case ErrorCode::unknown:
+            break;
     }
     return 500;
 }
@@ -58,22 +85,27 @@ ApiError make_error(ErrorCode code, std::string message, std::string detail) {
 
 ApiError from_error(const Error& error, ErrorCode missing) {
     switch (error.code) {
-        case Errc::not_found: return make_error(missing, error.what);
+        case Errc::not_found:
+            return make_error(missing, error.what);
         case Errc::invalid_argument:
         case Errc::protocol: {
             ApiError answer = make_error(ErrorCode::unsupported, error.what);
             answer.status = 400;
             return answer;
         }
-        case Errc::permission_denied: return make_error(ErrorCode::denied, error.what);
-        case Errc::out_of_range: return make_error(ErrorCode::range_invalid, error.what);
+        case Errc::permission_denied:
+            return make_error(ErrorCode::denied, error.what);
+        case Errc::out_of_range:
+            return make_error(ErrorCode::range_invalid, error.what);
         case Errc::too_large: {
             ApiError answer = make_error(ErrorCode::size_invalid, error.what);
             answer.status = 413;
             return answer;
         }
-        case Errc::corrupt: return make_error(ErrorCode::digest_invalid, error.what);
-        case Errc::unsupported: return make_error(ErrorCode::unsupported, error.what);
+        case Errc::corrupt:
+            return make_error(ErrorCode::digest_invalid, error.what);
+        case Errc::unsupported:
+            return make_error(ErrorCode::unsupported, error.what);
         case Errc::no_space: {
             ApiError answer = make_error(ErrorCode::unavailable, error.what);
             answer.status = 507;
@@ -90,7 +122,8 @@ ApiError from_error(const Error& error, ErrorCode missing) {
             return answer;
         }
         case Errc::io:
-        case Errc::internal: break;
+        case Errc::internal:
+            break;
     }
     return make_error(ErrorCode::unknown, describe(error));
 }

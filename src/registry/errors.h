@@ -20,7 +20,7 @@ enum class ErrorCode {
     name_invalid,
     name_unknown,
     size_invalid,
-    tag_invalid,  // Docker's; the spec has no code for a bad tag
+    tag_invalid,    // Docker's; the spec has no code for a bad tag
     range_invalid,  // Docker's; upload chunks out of order, ranges outside a blob
     unauthorized,
     denied,
@@ -37,8 +37,8 @@ struct ApiError {
     int status = 500;
     ErrorCode code = ErrorCode::unknown;
     std::string message;
-    std::string detail;       // printed as a JSON string when not empty
-    int retry_after_s = 0;    // with 429 and 503; 0 leaves the field out
+    std::string detail;     // printed as a JSON string when not empty
+    int retry_after_s = 0;  // with 429 and 503; 0 leaves the field out
 };
 
 /// An error with the status the spec gives its code (404 for unknown things, 400 for invalid ones,

@@ -70,9 +70,12 @@ std::optional<ManifestKind> kind_of_shape(const Json& json) {
 
 std::string_view default_type(ManifestKind kind) {
     switch (kind) {
-        case ManifestKind::index: return kOciIndex;
-        case ManifestKind::artifact: return kOciArtifact;
-        case ManifestKind::image: break;
+        case ManifestKind::index:
+            return kOciIndex;
+        case ManifestKind::artifact:
+            return kOciArtifact;
+        case ManifestKind::image:
+            break;
     }
     return kOciManifest;
 }
@@ -126,7 +129,9 @@ ApiResult<Annotations> annotations_of(const Json& json) {
 }
 
 // One list of descriptors under `key`; absent means empty.
-ApiResult<void> read_list(const Json& json, const char* key, std::vector<Descriptor>& required,
+ApiResult<void> read_list(const Json& json,
+                          const char* key,
+                          std::vector<Descriptor>& required,
                           std::vector<Descriptor>* foreign) {
     const Json* list = find(json, key);
     if (list == nullptr) return {};
@@ -218,9 +223,9 @@ std::string plain_media_type(std::string_view field) {
 
 ApiResult<Manifest> parse_manifest(ByteView bytes, std::string_view content_type) {
     if (bytes.size() > kMaxManifestBytes) {
-        ApiError error = make_error(ErrorCode::size_invalid,
-                                    "the manifest is over the limit of " +
-                                        human_bytes(kMaxManifestBytes));
+        ApiError error =
+            make_error(ErrorCode::size_invalid,
+                       "the manifest is over the limit of " + human_bytes(kMaxManifestBytes));
         error.status = 413;
         return tl::unexpected(std::move(error));
     }
@@ -250,7 +255,9 @@ ApiResult<Manifest> parse_manifest(ByteView bytes, std::string_view content_type
 
     ApiResult<void> read;
     switch (manifest.kind) {
-        case ManifestKind::image: read = read_image(json, manifest); break;
+        case ManifestKind::image:
+            read = read_image(json, manifest);
+            break;
         case ManifestKind::index:
             read = read_list(json, "manifests", manifest.manifests, nullptr);
             break;

@@ -21,8 +21,7 @@ inline constexpr std::size_t kMaxJsonDepth = 64;
 
 inline constexpr std::string_view kOciManifest = "application/vnd.oci.image.manifest.v1+json";
 inline constexpr std::string_view kOciIndex = "application/vnd.oci.image.index.v1+json";
-inline constexpr std::string_view kOciArtifact =
-    "application/vnd.oci.artifact.manifest.v1+json";
+inline constexpr std::string_view kOciArtifact = "application/vnd.oci.artifact.manifest.v1+json";
 inline constexpr std::string_view kDockerManifest =
     "application/vnd.docker.distribution.manifest.v2+json";
 inline constexpr std::string_view kDockerList =
@@ -41,9 +40,10 @@ enum class ManifestKind { image, index, artifact };
 
 struct Manifest {
     ManifestKind kind = ManifestKind::image;
-    std::string media_type;             // what GET answers as Content-Type
-    std::vector<Descriptor> blobs;      // config and layers that must be here before the PUT is 201
-    std::vector<Descriptor> foreign;    // layers with urls or of a non-distributable type: may be absent
+    std::string media_type;         // what GET answers as Content-Type
+    std::vector<Descriptor> blobs;  // config and layers that must be here before the PUT is 201
+    std::vector<Descriptor>
+        foreign;  // layers with urls or of a non-distributable type: may be absent
     std::vector<Descriptor> manifests;  // children of an index
     std::optional<Descriptor> subject;
     std::string artifact_type;  // own field, else config.mediaType; what referrers filter by
@@ -62,7 +62,8 @@ struct Referrer {
     std::string artifact_type;
     Annotations annotations;
 };
-[[nodiscard]] Referrer make_referrer(const Manifest& manifest, const Digest& digest,
+[[nodiscard]] Referrer make_referrer(const Manifest& manifest,
+                                     const Digest& digest,
                                      std::uint64_t size);
 
 /// Application type without parameters, trimmed, lower case: "Text/HTML; q=1" -> "text/html".

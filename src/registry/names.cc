@@ -6,8 +6,12 @@ namespace fastreg::registry {
 
 namespace {
 
-bool is_lower_alnum(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
-bool is_alnum(char c) { return is_lower_alnum(c) || (c >= 'A' && c <= 'Z'); }
+bool is_lower_alnum(char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9');
+}
+bool is_alnum(char c) {
+    return is_lower_alnum(c) || (c >= 'A' && c <= 'Z');
+}
 
 // One separator between two alphanumeric runs: ".", "_", "__", or any number of "-".
 bool is_separator(std::string_view text) {
@@ -66,9 +70,8 @@ bool is_registry_host(std::string_view component) {
     if (!has_port && host != "localhost" && host.find('.') == std::string_view::npos) return false;
     if (host.empty() || !is_alnum(host.front()) || !is_alnum(host.back())) return false;
     if (host.find("..") != std::string_view::npos) return false;
-    if (!std::all_of(host.begin(), host.end(), [](char c) {
-            return is_alnum(c) || c == '.' || c == '-';
-        })) {
+    if (!std::all_of(
+            host.begin(), host.end(), [](char c) { return is_alnum(c) || c == '.' || c == '-'; })) {
         return false;
     }
     if (!has_port) return true;
@@ -81,8 +84,8 @@ ApiResult<Name> parse_name(std::string_view path, std::string_view ns) {
     Name name;
     if (!ns.empty()) {
         if (ns.size() > kMaxRepositoryLength || (!is_registry_host(ns) && !is_component(ns))) {
-            return tl::unexpected(make_error(ErrorCode::name_invalid,
-                                             "ns=" + quoted(ns) + " does not name a registry host"));
+            return tl::unexpected(make_error(
+                ErrorCode::name_invalid, "ns=" + quoted(ns) + " does not name a registry host"));
         }
         name.ns = ns;
     }

@@ -17,15 +17,15 @@ Rejected reject(const Request& request, ApiError error, std::string allow = {}) 
 }
 
 Rejected wrong_method(const Request& request, std::string_view allow) {
-    ApiError error = make_error(ErrorCode::unsupported,
-                                request.method_name + " is not done here; allowed: " +
-                                    std::string(allow));
+    ApiError error =
+        make_error(ErrorCode::unsupported,
+                   request.method_name + " is not done here; allowed: " + std::string(allow));
     return reject(request, std::move(error), std::string(allow));
 }
 
 Rejected not_an_endpoint(const Request& request) {
-    ApiError error = make_error(ErrorCode::name_unknown,
-                                "no endpoint of the distribution API has this path");
+    ApiError error =
+        make_error(ErrorCode::name_unknown, "no endpoint of the distribution API has this path");
     return reject(request, std::move(error));
 }
 
@@ -108,11 +108,13 @@ Route route_manifest(const Request& request, Name name, std::string_view text) {
                                              "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"));
                 }
             }
-            return PutManifest{std::move(name), std::move(*reference), content_type_of(request),
-                               std::move(tags)};
+            return PutManifest{
+                std::move(name), std::move(*reference), content_type_of(request), std::move(tags)};
         }
-        case Method::del: return DeleteManifest{std::move(name), std::move(*reference)};
-        default: return wrong_method(request, "GET, HEAD, PUT, DELETE");
+        case Method::del:
+            return DeleteManifest{std::move(name), std::move(*reference)};
+        default:
+            return wrong_method(request, "GET, HEAD, PUT, DELETE");
     }
 }
 
@@ -127,8 +129,10 @@ Route route_blob(const Request& request, Name name, std::string_view text) {
                            request.method == Method::head,
                            std::string(request.headers.get("Range")),
                            std::string(request.headers.get("If-None-Match"))};
-        case Method::del: return DeleteBlob{std::move(name), *digest};
-        default: return wrong_method(request, "GET, HEAD, DELETE");
+        case Method::del:
+            return DeleteBlob{std::move(name), *digest};
+        default:
+            return wrong_method(request, "GET, HEAD, DELETE");
     }
 }
 
@@ -160,9 +164,9 @@ Route route_start_upload(const Request& request, Name name) {
     if (const auto algorithm = request.query_value("digest-algorithm");
         algorithm && !algorithm->empty()) {
         if (*algorithm != "sha256" && *algorithm != "sha512") {
-            return reject(request,
-                          make_error(ErrorCode::digest_invalid,
-                                     "digest-algorithm must be sha256 or sha512"));
+            return reject(
+                request,
+                make_error(ErrorCode::digest_invalid, "digest-algorithm must be sha256 or sha512"));
         }
         start.algorithm = *algorithm == "sha512" ? HashAlg::sha512 : HashAlg::sha256;
     }
@@ -172,8 +176,10 @@ Route route_start_upload(const Request& request, Name name) {
 Route route_upload(const Request& request, Name name, std::string_view id) {
     switch (request.method) {
         case Method::get:
-        case Method::head: return UploadStatus{std::move(name), std::string(id)};
-        case Method::del: return CancelUpload{std::move(name), std::string(id)};
+        case Method::head:
+            return UploadStatus{std::move(name), std::string(id)};
+        case Method::del:
+            return CancelUpload{std::move(name), std::string(id)};
         case Method::patch: {
             auto range = content_range_of(request);
             if (!range) return reject(request, std::move(range).error());
@@ -190,10 +196,11 @@ Route route_upload(const Request& request, Name name, std::string_view id) {
             if (!digest) return reject(request, std::move(digest).error());
             auto range = content_range_of(request);
             if (!range) return reject(request, std::move(range).error());
-            return PutUpload{std::move(name), std::string(id), *digest, *range,
-                             request.content_length};
+            return PutUpload{
+                std::move(name), std::string(id), *digest, *range, request.content_length};
         }
-        default: return wrong_method(request, "GET, PATCH, PUT, DELETE");
+        default:
+            return wrong_method(request, "GET, PATCH, PUT, DELETE");
     }
 }
 
@@ -212,8 +219,8 @@ Route route_referrers(const Request& request, Name name, std::string_view text) 
     }
     auto digest = digest_in(text);
     if (!digest) return reject(request, std::move(digest).error());
-    return Referrers{std::move(name), *digest,
-                     std::string(request.query_value("artifactType").value_or(""))};
+    return Referrers{
+        std::move(name), *digest, std::string(request.query_value("artifactType").value_or(""))};
 }
 
 Route route_catalog(const Request& request) {
@@ -227,7 +234,15 @@ Route route_catalog(const Request& request) {
 
 // A verb is found from the right: a repository may be called "a/blobs" or "tags/list".
 struct Split {
-    enum class Verb { none, manifest, blob, start_upload, upload, tags, referrers } verb = Verb::none;
+    enum class Verb {
+        none,
+        manifest,
+        blob,
+        start_upload,
+        upload,
+        tags,
+        referrers
+    } verb = Verb::none;
     std::string_view name;
     std::string_view tail;
 };
@@ -276,13 +291,20 @@ Route route(const Request& request) {
     auto name = parse_name(parts.name, request.query_value("ns").value_or(""));
     if (!name) return reject(request, std::move(name).error());
     switch (parts.verb) {
-        case Split::Verb::manifest: return route_manifest(request, std::move(*name), parts.tail);
-        case Split::Verb::blob: return route_blob(request, std::move(*name), parts.tail);
-        case Split::Verb::start_upload: return route_start_upload(request, std::move(*name));
-        case Split::Verb::upload: return route_upload(request, std::move(*name), parts.tail);
-        case Split::Verb::tags: return route_tags(request, std::move(*name));
-        case Split::Verb::referrers: return route_referrers(request, std::move(*name), parts.tail);
-        case Split::Verb::none: break;
+        case Split::Verb::manifest:
+            return route_manifest(request, std::move(*name), parts.tail);
+        case Split::Verb::blob:
+            return route_blob(request, std::move(*name), parts.tail);
+        case Split::Verb::start_upload:
+            return route_start_upload(request, std::move(*name));
+        case Split::Verb::upload:
+            return route_upload(request, std::move(*name), parts.tail);
+        case Split::Verb::tags:
+            return route_tags(request, std::move(*name));
+        case Split::Verb::referrers:
+            return route_referrers(request, std::move(*name), parts.tail);
+        case Split::Verb::none:
+            break;
     }
     return not_an_endpoint(request);
 }
@@ -300,13 +322,15 @@ const Name* name_of(const Route& route) {
 }
 
 bool is_write(const Route& route) {
-    return std::holds_alternative<PutManifest>(route) || std::holds_alternative<StartUpload>(route) ||
+    return std::holds_alternative<PutManifest>(route) ||
+           std::holds_alternative<StartUpload>(route) ||
            std::holds_alternative<PatchUpload>(route) || std::holds_alternative<PutUpload>(route) ||
            std::holds_alternative<CancelUpload>(route);
 }
 
 bool is_delete(const Route& route) {
-    return std::holds_alternative<DeleteManifest>(route) || std::holds_alternative<DeleteBlob>(route);
+    return std::holds_alternative<DeleteManifest>(route) ||
+           std::holds_alternative<DeleteBlob>(route);
 }
 
 std::uint32_t page_size(std::optional<std::uint32_t> asked) {

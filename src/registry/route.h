@@ -51,8 +51,8 @@ struct DeleteBlob {
 struct StartUpload {
     Name name;
     std::optional<Digest> mount;
-    std::string from;              // the repository to mount from, "" for any
-    std::optional<Digest> digest;  // the body is the whole blob
+    std::string from;                     // the repository to mount from, "" for any
+    std::optional<Digest> digest;         // the body is the whole blob
     HashAlg algorithm = HashAlg::sha256;  // ?digest-algorithm=
     std::optional<std::uint64_t> content_length;
 };
@@ -97,9 +97,23 @@ struct Rejected {
     std::string allow;  // for 405: the Allow field
 };
 
-using Route = std::variant<Ping, Live, Ready, GetManifest, PutManifest, DeleteManifest, GetBlob,
-                           DeleteBlob, StartUpload, PatchUpload, PutUpload, UploadStatus,
-                           CancelUpload, ListTags, Referrers, Catalog, Rejected>;
+using Route = std::variant<Ping,
+                           Live,
+                           Ready,
+                           GetManifest,
+                           PutManifest,
+                           DeleteManifest,
+                           GetBlob,
+                           DeleteBlob,
+                           StartUpload,
+                           PatchUpload,
+                           PutUpload,
+                           UploadStatus,
+                           CancelUpload,
+                           ListTags,
+                           Referrers,
+                           Catalog,
+                           Rejected>;
 
 [[nodiscard]] Route route(const http::Request& request);
 

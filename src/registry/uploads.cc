@@ -8,7 +8,9 @@ namespace {
 
 constexpr std::size_t kMacBytes = 16;
 
-Mac mac_of(const UploadId& id, ByteView key, std::string_view repository,
+Mac mac_of(const UploadId& id,
+           ByteView key,
+           std::string_view repository,
            std::string_view principal) {
     Bytes text;
     const auto append = [&](ByteView part) { text.insert(text.end(), part.begin(), part.end()); };
@@ -48,22 +50,26 @@ ApiError busy_upload() {
 }
 
 ApiError too_large(std::uint64_t limit) {
-    ApiError error = make_error(ErrorCode::size_invalid,
-                                "the blob is over the limit of " + human_bytes(limit));
+    ApiError error =
+        make_error(ErrorCode::size_invalid, "the blob is over the limit of " + human_bytes(limit));
     error.status = 413;
     return error;
 }
 
 }  // namespace
 
-std::string make_upload_id(const UploadId& id, ByteView key, std::string_view repository,
+std::string make_upload_id(const UploadId& id,
+                           ByteView key,
+                           std::string_view repository,
                            std::string_view principal) {
     const Mac mac = mac_of(id, key, repository, principal);
     return to_hex(id.random) + id.owner.str() + to_hex(ByteView(mac).first(kMacBytes));
 }
 
-ApiResult<UploadId> verify_upload_id(std::string_view text, ByteView key,
-                                     std::string_view repository, std::string_view principal) {
+ApiResult<UploadId> verify_upload_id(std::string_view text,
+                                     ByteView key,
+                                     std::string_view repository,
+                                     std::string_view principal) {
     UploadId id;
     std::array<std::byte, kMacBytes> claimed{};
     if (text.size() != kUploadIdLength || !from_hex(text.substr(0, 32), id.random) ||
@@ -83,7 +89,9 @@ void Uploads::touch(Instant now, const UploadId& id, Session& session) {
     if (session.state != UploadState::committing) by_age_.insert({now, id});
 }
 
-ApiResult<void> Uploads::open(Instant now, const UploadId& id, std::string_view repository,
+ApiResult<void> Uploads::open(Instant now,
+                              const UploadId& id,
+                              std::string_view repository,
                               std::uint64_t offset) {
     if (sessions_.size() >= limits_.sessions) {
         ApiError error = make_error(ErrorCode::too_many_requests,
@@ -112,7 +120,8 @@ UploadResult<Uploads::Session*> Uploads::idle_session(const UploadId& id,
     return &it->second;
 }
 
-UploadResult<UploadWrite> Uploads::begin_write(Instant now, const UploadId& id,
+UploadResult<UploadWrite> Uploads::begin_write(Instant now,
+                                               const UploadId& id,
                                                std::string_view repository,
                                                const std::optional<http::ByteRange>& range,
                                                std::optional<std::uint64_t> length) {
@@ -122,8 +131,8 @@ UploadResult<UploadWrite> Uploads::begin_write(Instant now, const UploadId& id,
     if (range) {
         if (range->first != session.offset) return out_of_order<UploadWrite>(session.offset);
         if (length && *length != range->size()) {
-            return refused<UploadWrite>(make_error(ErrorCode::size_invalid,
-                                                   "Content-Range and Content-Length disagree"));
+            return refused<UploadWrite>(
+                make_error(ErrorCode::size_invalid, "Content-Range and Content-Length disagree"));
         }
         length = range->size();
     }
@@ -147,8 +156,8 @@ ApiResult<void> Uploads::on_bytes(Instant now, const UploadId& id, std::uint64_t
     }
     if (session.writer_left) {
         if (count > *session.writer_left) {
-            return tl::unexpected(make_error(ErrorCode::size_invalid,
-                                             "the body is longer than its Content-Range"));
+            return tl::unexpected(
+                make_error(ErrorCode::size_invalid, "the body is longer than its Content-Range"));
         }
         *session.writer_left -= count;
     }
@@ -165,7 +174,8 @@ void Uploads::end_write(Instant now, const UploadId& id) {
     touch(now, id, it->second);
 }
 
-UploadResult<std::uint64_t> Uploads::begin_commit(Instant now, const UploadId& id,
+UploadResult<std::uint64_t> Uploads::begin_commit(Instant now,
+                                                  const UploadId& id,
                                                   std::string_view repository) {
     const auto it = sessions_.find(id);
     if (it == sessions_.end() || it->second.repository != repository) {
@@ -174,8 +184,8 @@ UploadResult<std::uint64_t> Uploads::begin_commit(Instant now, const UploadId& i
     Session& session = it->second;
     if (session.state == UploadState::committing) return refused<std::uint64_t>(busy_upload());
     if (session.state == UploadState::writing && session.writer_left.value_or(0) != 0) {
-        return refused<std::uint64_t>(make_error(
-            ErrorCode::size_invalid, "the body is shorter than its announced length"));
+        return refused<std::uint64_t>(
+            make_error(ErrorCode::size_invalid, "the body is shorter than its announced length"));
     }
     session.state = UploadState::committing;
     session.writer_left.reset();

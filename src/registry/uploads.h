@@ -1,5 +1,5 @@
-// Upload sessions: their ids, which any node can verify, and the rules of their bytes, which only the
-// node that owns a session decides. Told the time; no fd, no clock, no randomness of its own.
+// Upload sessions: their ids, which any node can verify, and the rules of their bytes, which only
+// the node that owns a session decides. Told the time; no fd, no clock, no randomness of its own.
 #pragma once
 
 #include <array>
@@ -32,11 +32,13 @@ struct UploadId {
 inline constexpr std::size_t kUploadIdLength = 96;
 
 /// `key` is the mesh's, the same on every node, so that whoever gets the request can proxy it.
-[[nodiscard]] std::string make_upload_id(const UploadId& id, ByteView key,
+[[nodiscard]] std::string make_upload_id(const UploadId& id,
+                                         ByteView key,
                                          std::string_view repository,
                                          std::string_view principal = {});
 /// BLOB_UPLOAD_UNKNOWN (404) for everything that is not an id made for this repository.
-[[nodiscard]] ApiResult<UploadId> verify_upload_id(std::string_view text, ByteView key,
+[[nodiscard]] ApiResult<UploadId> verify_upload_id(std::string_view text,
+                                                   ByteView key,
                                                    std::string_view repository,
                                                    std::string_view principal = {});
 
@@ -67,22 +69,28 @@ class Uploads {
     explicit Uploads(UploadLimits limits = {}) : limits_(limits) {}
 
     /// POST. 429 TOOMANYREQUESTS over the limit. `offset` > 0 restores a session after a restart.
-    [[nodiscard]] ApiResult<void> open(Instant now, const UploadId& id, std::string_view repository,
+    [[nodiscard]] ApiResult<void> open(Instant now,
+                                       const UploadId& id,
+                                       std::string_view repository,
                                        std::uint64_t offset = 0);
     /// PATCH or the body of the closing PUT: one writer at a time. A Content-Range must start where
     /// the session ends and agree with `length` (416, 400); without one the bytes are appended.
-    [[nodiscard]] UploadResult<UploadWrite> begin_write(
-        Instant now, const UploadId& id, std::string_view repository,
-        const std::optional<http::ByteRange>& range, std::optional<std::uint64_t> length);
-    /// Bytes of the current writer that are in the partial file. SIZE_INVALID (413) past the blob limit.
+    [[nodiscard]] UploadResult<UploadWrite> begin_write(Instant now,
+                                                        const UploadId& id,
+                                                        std::string_view repository,
+                                                        const std::optional<http::ByteRange>& range,
+                                                        std::optional<std::uint64_t> length);
+    /// Bytes of the current writer that are in the partial file. SIZE_INVALID (413) past the blob
+    /// limit.
     [[nodiscard]] ApiResult<void> on_bytes(Instant now, const UploadId& id, std::uint64_t count);
     /// The writer is through or its connection broke; what arrived stays.
     void end_write(Instant now, const UploadId& id);
     /// The closing PUT has all bytes. From `writing` (its own body) or `open`.
-    [[nodiscard]] UploadResult<std::uint64_t> begin_commit(Instant now, const UploadId& id,
+    [[nodiscard]] UploadResult<std::uint64_t> begin_commit(Instant now,
+                                                           const UploadId& id,
                                                            std::string_view repository);
-    /// The commit failed and the client may try again; a session whose bytes have the wrong digest is
-    /// removed with `remove` instead.
+    /// The commit failed and the client may try again; a session whose bytes have the wrong digest
+    /// is removed with `remove` instead.
     void commit_failed(Instant now, const UploadId& id);
     /// Committed, cancelled, or found to be worthless.
     void remove(const UploadId& id);
@@ -95,7 +103,8 @@ class Uploads {
     [[nodiscard]] ApiResult<View> find(const UploadId& id, std::string_view repository) const;
 
     [[nodiscard]] std::size_t size() const { return sessions_.size(); }
-    /// Sessions idle for the limit; they are gone here, their partial files are the caller's to drop.
+    /// Sessions idle for the limit; they are gone here, their partial files are the caller's to
+    /// drop.
     [[nodiscard]] std::vector<UploadId> expire(Instant now);
     [[nodiscard]] Instant next_deadline() const;
 

@@ -31,9 +31,11 @@ Outcome read(std::string_view bytes, bool to_head = false, std::size_t step = 1)
 
 TEST_CASE("an answer is read by length, by chunks and until the end") {
     for (const std::size_t step : {1U, 3U, 1000U}) {
-        CHECK(read("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", false, step).body == "hello");
+        CHECK(read("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", false, step).body ==
+              "hello");
         CHECK(read("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
-                   false, step)
+                   false,
+                   step)
                   .body == "hello");
         CHECK(read("HTTP/1.1 200 OK\r\n\r\nhello", false, step).body == "hello");
         CHECK(read("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n", true, step).ok);
@@ -54,8 +56,7 @@ TEST_CASE("half an answer is an error, and so is something else") {
     CHECK_FALSE(read("").ok);
     CHECK_FALSE(read("SSH-2.0-OpenSSH_9.2\r\n").ok);
     ResponseParser parser(false, 4);
-    const auto over =
-        parser.feed(as_bytes("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"));
+    const auto over = parser.feed(as_bytes("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"));
     REQUIRE_FALSE(over);
     CHECK(over.error().code == Errc::too_large);
 }

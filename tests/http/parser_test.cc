@@ -21,10 +21,10 @@ const std::string kGet = "GET /v2/ HTTP/1.1\r\nHost: r\r\n";
 }  // namespace
 
 TEST_CASE("the parser stops behind a head and behind a message") {
-    // The driver decides about a body (100 Continue, 403, 413) before a byte of it is looked at, and
-    // a pipelined request must wait until the first one is answered.
-    const std::string text = "PUT /a HTTP/1.1\r\nHost: r\r\nContent-Length: 3\r\n\r\nabc" + kGet +
-                             "\r\n";
+    // The driver decides about a body (100 Continue, 403, 413) before a byte of it is looked at,
+    // and a pipelined request must wait until the first one is answered.
+    const std::string text =
+        "PUT /a HTTP/1.1\r\nHost: r\r\nContent-Length: 3\r\n\r\nabc" + kGet + "\r\n";
     Parser parser;
     ByteView rest = as_bytes(text);
     ParseStep step = parser.feed(rest);
@@ -58,8 +58,12 @@ TEST_CASE("a message without a body ends without another byte") {
 TEST_CASE("what two servers could read differently is refused") {
     // Each of these is a known way to smuggle a second request past a proxy in front of us.
     const std::vector<Refused> cases = {
-        {"length and chunks", kGet + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", 400},
-        {"chunks and length", kGet + "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 400},
+        {"length and chunks",
+         kGet + "Content-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+         400},
+        {"chunks and length",
+         kGet + "Transfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n",
+         400},
         {"two lengths", kGet + "Content-Length: 3\r\nContent-Length: 4\r\n\r\n", 400},
         {"two equal lengths", kGet + "Content-Length: 3\r\nContent-Length: 3\r\n\r\n", 400},
         {"a list of lengths", kGet + "Content-Length: 3, 3\r\n\r\n", 400},
@@ -85,10 +89,12 @@ TEST_CASE("what two servers could read differently is refused") {
         {"chunked twice", kGet + "Transfer-Encoding: chunked, chunked\r\n\r\n", 501},
         {"gzip, chunked", kGet + "Transfer-Encoding: gzip, chunked\r\n\r\n", 501},
         {"chunked in two fields",
-         kGet + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n", 501},
+         kGet + "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n",
+         501},
         {"a coding with a tail", kGet + "Transfer-Encoding: chunkedx\r\n\r\n", 501},
         {"chunks in HTTP/1.0",
-         "POST /v2/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400},
+         "POST /v2/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+         400},
         {"no host", "GET /v2/ HTTP/1.1\r\n\r\n", 400},
         {"two hosts", kGet + "Host: s\r\n\r\n", 400},
         {"HTTP/2", "GET /v2/ HTTP/2.0\r\nHost: r\r\n\r\n", 505},
@@ -122,11 +128,19 @@ TEST_CASE("what two servers could read differently is refused") {
 
 TEST_CASE("malformed chunks are refused and never become a request") {
     const std::string head = kGet + "Transfer-Encoding: chunked\r\n\r\n";
-    for (const std::string& body : std::vector<std::string>{
-             "x\r\n", "5\nhello\r\n0\r\n\r\n", "-1\r\n", "+5\r\nhello\r\n", "0x5\r\nhello\r\n",
-             " 5\r\nhello\r\n", "5\r\nhelloX\r\n0\r\n\r\n", "5\r\nhello0\r\n\r\n",
-             "5\r\nhello\n0\r\n\r\n", "FFFFFFFFFFFFFFFFF\r\n", "\r\nhello", "5;a\nb\r\nhello\r\n",
-             "5\r\nhello\r\n0\r\nX: y\n\r\n"}) {
+    for (const std::string& body : std::vector<std::string>{"x\r\n",
+                                                            "5\nhello\r\n0\r\n\r\n",
+                                                            "-1\r\n",
+                                                            "+5\r\nhello\r\n",
+                                                            "0x5\r\nhello\r\n",
+                                                            " 5\r\nhello\r\n",
+                                                            "5\r\nhelloX\r\n0\r\n\r\n",
+                                                            "5\r\nhello0\r\n\r\n",
+                                                            "5\r\nhello\n0\r\n\r\n",
+                                                            "FFFFFFFFFFFFFFFFF\r\n",
+                                                            "\r\nhello",
+                                                            "5;a\nb\r\nhello\r\n",
+                                                            "5\r\nhello\r\n0\r\nX: y\n\r\n"}) {
         CAPTURE(body);
         const EventLog log = parse_all(head + body + kGet + "\r\n");
         CHECK(log.status() == 400);
@@ -135,7 +149,8 @@ TEST_CASE("malformed chunks are refused and never become a request") {
 }
 
 TEST_CASE("a chunked body cannot be mostly framing") {
-    // One endless chunk extension, or endless trailers, would be read for ever at no cost to a client.
+    // One endless chunk extension, or endless trailers, would be read for ever at no cost to a
+    // client.
     for (const std::string& lead : std::vector<std::string>{"5;", "0\r\nX: "}) {
         Parser parser;
         EventLog log;

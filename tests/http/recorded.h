@@ -37,9 +37,10 @@ inline std::vector<Recorded> recorded_requests() {
          "POST /v2/lab/app/blobs/uploads/?mount=" + digest +
              "&from=lab/base HTTP/1.1\r\nHost: r\r\nContent-Length: 0\r\n\r\n"
              "PUT /v2/lab/app/blobs/uploads/" +
-             id + "?digest=" + "sha256%3Ae3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b78"
-                               "52b855 HTTP/1.1\r\nHost: r\r\nContent-Type: "
-                               "application/octet-stream\r\nContent-Length: 11\r\n\r\nhello world",
+             id + "?digest=" +
+             "sha256%3Ae3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b78"
+             "52b855 HTTP/1.1\r\nHost: r\r\nContent-Type: "
+             "application/octet-stream\r\nContent-Length: 11\r\n\r\nhello world",
          2},
         {"dockerd pings and closes",
          "GET /v2/ HTTP/1.1\r\nHost: 127.0.0.1:5998\r\nUser-Agent: docker/20.10.24+dfsg1 "
@@ -90,8 +91,7 @@ inline std::vector<Recorded> recorded_requests() {
          "application/vnd.oci.image.manifest.v1+json\r\nTransfer-Encoding: chunked\r\n\r\n"
          "2;ext=1\r\n{}\r\n0\r\nX-Trailer: yes\r\n\r\n",
          1},
-        {"an old proxy speaks HTTP/1.0",
-         "GET /v2/ HTTP/1.0\r\n\r\n", 1},
+        {"an old proxy speaks HTTP/1.0", "GET /v2/ HTTP/1.0\r\n\r\n", 1},
         {"an absolute target, from a client that takes us for a proxy",
          "GET http://registry.local:5000/v2/_catalog?n=5 HTTP/1.1\r\nHost: "
          "registry.local:5000\r\n\r\n",

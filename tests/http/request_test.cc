@@ -7,11 +7,16 @@ using namespace fastreg;
 using namespace fastreg::http;
 
 TEST_CASE("a target falls into path and query, decoded once") {
-    const auto target = parse_target("/v2/a%2Fb/x?mount=sha256%3Aab&from=lib%2fapp&n&=v&a=b=c&&a=d");
+    const auto target =
+        parse_target("/v2/a%2Fb/x?mount=sha256%3Aab&from=lib%2fapp&n&=v&a=b=c&&a=d");
     REQUIRE(target);
     CHECK(target->path == "/v2/a/b/x");
-    CHECK(target->query == Query{{"mount", "sha256:ab"}, {"from", "lib/app"}, {"n", ""}, {"", "v"},
-                                 {"a", "b=c"}, {"a", "d"}});
+    CHECK(target->query == Query{{"mount", "sha256:ab"},
+                                 {"from", "lib/app"},
+                                 {"n", ""},
+                                 {"", "v"},
+                                 {"a", "b=c"},
+                                 {"a", "d"}});
     CHECK(parse_target("/a%252e")->path == "/a%2e");  // once, not twice
     CHECK(parse_target("/a?t=x.tar+gzip")->query[0].second == "x.tar+gzip");
 }
@@ -19,7 +24,8 @@ TEST_CASE("a target falls into path and query, decoded once") {
 TEST_CASE("absolute targets lose their host, and nothing else is a target") {
     CHECK(parse_target("http://h:1/v2/?a=b")->path == "/v2/");
     CHECK(parse_target("http://h")->path == "/");
-    for (const std::string bad : {"", "*", "v2/", "ftp://h/", "/a#b", "/%", "/%4", "/%4g", "/%00", "/?%0"}) {
+    for (const std::string bad :
+         {"", "*", "v2/", "ftp://h/", "/a#b", "/%", "/%4", "/%4g", "/%00", "/?%0"}) {
         CAPTURE(bad);
         CHECK_FALSE(parse_target(bad));
     }

@@ -1,0 +1,37 @@
+// Clients branch on status and code; a person reads the message.
+#include "registry/errors.h"
+
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+using namespace fastreg;
+using namespace fastreg::registry;
+
+TEST_CASE("the body of an error has the shape of the spec") {
+    const auto json = nlohmann::json::parse(
+        to_json(make_error(ErrorCode::blob_unknown, "no such blob", "sha256:abc")));
+    REQUIRE(json["errors"].is_array());
+    REQUIRE(json["errors"].size() == 1);
+    CHECK(json["errors"][0]["code"] == "BLOB_UNKNOWN");
+    CHECK(json["errors"][0]["message"] == "no such blob");
+    CHECK(json["errors"][0]["detail"] == "sha256:abc");
+}
+
+TEST_CASE("what a client sent may be echoed whatever bytes it has") {
+    const std::string text = to_json(make_error(ErrorCode::name_invalid, "\xff\"\n\x01", "\xc3"));
+    CHECK_FALSE(nlohmann::json::parse(text, nullptr, false).is_discarded());
+}
+
+TEST_CASE("errors of the rooms below become the status a client can act on") {
+    CHECK(from_error({Errc::not_found, 0, "x"}).status == 404);
+    CHECK(from_error({Errc::not_found, 0, "x"}, ErrorCode::manifest_unknown).code ==
+          ErrorCode::manifest_unknown);
+    CHECK(from_error({Errc::corrupt, 0, "x"}).code == ErrorCode::digest_invalid);
+    CHECK(from_error({Errc::unavailable, 0, "x"}).status == 503);
+    CHECK(from_error({Errc::timeout, 0, "x"}).retry_after_s > 0);
+    CHECK(from_error({Errc::no_space, 0, "x"}).status == 507);
+    CHECK(from_error({Errc::too_large, 0, "x"}).status == 413);
+    CHECK(from_error({Errc::io, 5, "x"}).status == 500);
+    CHECK(from_error({Errc::permission_denied, 0, "x"}).status == 403);
+}
