@@ -41,13 +41,15 @@ std::vector<OwnerChange> OwnerTable::added(const NodeId& node) {
         const auto shard = static_cast<ShardId>(i);
         auto& top = top_[shard];
         const std::pair mine{owner_weight(shard, node), node};
-        const auto place = std::ranges::find_if(top, [&](const NodeId& other) {
-            return std::pair{owner_weight(shard, other), other} < mine;
-        });
-        if (place == top.end() && top.size() == kOwnersPerShard) continue;
+        std::size_t place = 0;
+        while (place < top.size() && std::pair{weights_[shard][place], top[place]} > mine) ++place;
+        if (place == kOwnersPerShard) continue;
         changes.push_back({shard, top});
-        top.insert(place, node);
+        top.insert(top.begin() + static_cast<std::ptrdiff_t>(place), node);
         if (top.size() > kOwnersPerShard) top.pop_back();
+        auto& weights = weights_[shard];
+        std::move_backward(weights.begin() + place, weights.end() - 1, weights.end());
+        weights[place] = mine.first;
     }
     return changes;
 }
@@ -61,9 +63,16 @@ std::vector<OwnerChange> OwnerTable::removed(const std::vector<NodeId>& nodes) {
         });
         if (!hit) continue;
         changes.push_back({shard, std::move(top_[shard])});
-        top_[shard] = owners_.ranked(shard, kOwnersPerShard);
+        rank(shard);
     }
     return changes;
+}
+
+void OwnerTable::rank(ShardId shard) {
+    top_[shard] = owners_.ranked(shard, kOwnersPerShard);
+    for (std::size_t i = 0; i < top_[shard].size(); ++i) {
+        weights_[shard][i] = owner_weight(shard, top_[shard][i]);
+    }
 }
 
 }  // namespace fastreg

@@ -33,11 +33,13 @@ class OwnerTable {
 
   private:
     std::vector<OwnerChange> added(const NodeId& node);
+    void rank(ShardId shard);
     std::vector<OwnerChange> removed(const std::vector<NodeId>& nodes);
 
     Owners owners_;
     std::set<NodeId> candidates_;
     std::array<std::vector<NodeId>, kShardCount> top_;
+    std::array<std::array<std::uint64_t, kOwnersPerShard>, kShardCount> weights_{};  // of top_
 };
 
 }  // namespace fastreg
