@@ -26,6 +26,7 @@ constexpr std::string_view kPeerClosed = "the peer closed the connection";
 Conn::Conn(uv::Loop& loop, Setup setup, ConnOwner& owner)
     : loop_(loop),
       owner_(owner),
+      id_(setup.id),
       peer_(setup.peer),
       fd_(std::move(setup.fd)),
       dialled_(setup.dialled),
@@ -160,7 +161,7 @@ bool Conn::take_block() {
     if (!body_.block && urgent_fetches_ > 0) {
         // Whatever stands before the urgent chunk in the stream has to pass for it to come.
         if (!reserve_) reserve_ = owner_.make_reserve(*this);
-        body_.block = reserve_->try_take();
+        if (reserve_) body_.block = reserve_->try_take();
     }
     paused_ = !body_.block;
     body_.needs_block = paused_;

@@ -46,6 +46,7 @@ class ConnOwner {
 class Conn final : public uv::PollHandler {
   public:
     struct Setup {
+        std::uint64_t id = 0;  // never used twice by the owner
         NodeId peer;
         uv::Fd fd;
         Bytes rest;         // bytes that came behind the handshake
@@ -58,6 +59,7 @@ class Conn final : public uv::PollHandler {
     /// Once, after the owner has stored the connection: looks at `rest` and begins to read.
     void start();
 
+    [[nodiscard]] std::uint64_t id() const { return id_; }
     [[nodiscard]] NodeId peer() const { return peer_; }
     [[nodiscard]] bool dialled() const { return dialled_; }
     [[nodiscard]] bool closed() const { return closed_; }
@@ -122,6 +124,7 @@ class Conn final : public uv::PollHandler {
 
     uv::Loop& loop_;
     ConnOwner& owner_;
+    const std::uint64_t id_;
     const NodeId peer_;
     uv::Fd fd_;
     uv::Poll poll_;

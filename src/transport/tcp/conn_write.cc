@@ -25,6 +25,7 @@ void Conn::send(const wire::TransferMessage& message) {
     if (closed_) return;
     if (const auto* busy = std::get_if<wire::Busy>(&message)) asked_.erase(busy->request);
     if (const auto* absent = std::get_if<wire::NotHere>(&message)) asked_.erase(absent->request);
+    last_used_ = loop_.now();
     Bytes bytes = wire::encode(message);
     messages_bytes_ += bytes.size();
     messages_.push_back(std::move(bytes));
