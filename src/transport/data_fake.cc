@@ -194,18 +194,26 @@ void FakeDataTransport::drop(NodeId peer, const std::string& why) {
 }
 
 void FakeDataTransport::lost(NodeId peer, const std::string& why) {
-    later([peer, why](FakeDataTransport& me) {
-        std::vector<Key> gone;
-        for (const auto& [key, fetch] : me.fetches_) {
-            if (key.first == peer) gone.push_back(key);
+    // What is under way now is lost; what is asked for from here on is not.
+    std::vector<RequestId> fetches;
+    std::vector<std::pair<RequestId, std::uint64_t>> servings;
+    const auto of_peer = [&](const auto& entry) { return entry.first.first == peer; };
+    for (const auto& [key, fetch] : fetches_) {
+        if (key.first == peer) fetches.push_back(key.second);
+    }
+    for (const auto& [key, serving] : servings_) {
+        if (key.first == peer) servings.emplace_back(key.second, serving.sent);
+    }
+    std::erase_if(fetches_, of_peer);
+    std::erase_if(servings_, of_peer);
+    std::erase_if(asked_, of_peer);
+    later([peer, why, fetches, servings](FakeDataTransport& me) {
+        for (const RequestId request : fetches) {
+            me.handler_.on_fetch_done(peer, request, FetchEnd::link_lost);
         }
-        for (const Key& key : gone) me.end_fetch(key, FetchEnd::link_lost);
-        gone.clear();
-        for (const auto& [key, serving] : me.servings_) {
-            if (key.first == peer) gone.push_back(key);
+        for (const auto& [request, bytes] : servings) {
+            me.handler_.on_served(peer, request, false, bytes);
         }
-        for (const Key& key : gone) me.end_serve(key, false);
-        std::erase_if(me.asked_, [&](const auto& entry) { return entry.first.first == peer; });
         me.handler_.on_link_down(peer, why);
     });
 }
