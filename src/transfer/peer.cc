@@ -33,6 +33,7 @@ void Peer::on_request_ended() {
 
 void Peer::on_byte(Instant now) {
     quiet_since_ = now;
+    if (probation_) avoid_until_ = {};
     probation_ = false;
 }
 

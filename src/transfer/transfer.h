@@ -88,6 +88,8 @@ class Transfer {
     /// Chunk `chunk` came from upstream and is stored; `end_link` is S_(chunk+1), empty for the last
     /// chunk (whose hash the driver compared with the digest). In order from 0 it makes the chain.
     void on_first_hand(Instant now, const Digest& digest, ChunkIndex chunk, Bytes end_link, Outbox& out);
+    /// Upstream sent bytes of a chunk that is not whole yet: the download has a source.
+    void on_upstream_bytes(Instant now, const Digest& digest);
     void cancel(Instant now, const Digest& digest, Outbox& out);
 
     // Readers: chunks from `offset` on are wanted in order, up to `end` (exclusive).
