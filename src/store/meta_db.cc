@@ -2,8 +2,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
+#include "base/grid.h"
 #include "base/log.h"
 
 namespace fastreg::store {

@@ -21,6 +21,7 @@ enum class ChunkOutcome {
     bad_link,      // the bytes do not lead from the start link to the end link
     conflict,      // the link holds, but a neighbour was verified with another state at the shared
                    // border: two chains were mixed, and Store::revoke must drop one of them
+    closed,        // the partial was finished, dropped or revoked meanwhile
     disk_full,
     disk_error,
 };
@@ -51,11 +52,14 @@ class Partial {
     friend class ChunkLanding;
     friend class PartialOps;
 
-    enum class ChunkState : std::uint8_t { empty, landing, verified };
+    /// spoiled: it was verified under a chain that disagrees; who began before that has lost its place,
+    /// who comes now writes aside.
+    enum class ChunkState : std::uint8_t { empty, landing, verified, spoiled };
     [[nodiscard]] std::atomic<ChunkState>& state(ChunkIndex i) { return states_[i]; }
 
     Digest digest_;
     ChunkGrid grid_;
+    std::size_t link_size_;
     std::shared_ptr<File> file_;
     std::unique_ptr<std::atomic<ChunkState>[]> states_;  // written on the lane of the chunk
     std::atomic<std::uint64_t> unsynced_bytes_{0};

@@ -127,6 +127,8 @@ Result<Db> Db::open(const std::string& path, const std::string& vfs) {
     sqlite3_db_config(db.db_, SQLITE_DBCONFIG_TRUSTED_SCHEMA, 0, nullptr);
     sqlite3_db_config(db.db_, SQLITE_DBCONFIG_ENABLE_TRIGGER, 0, nullptr);
     sqlite3_db_config(db.db_, SQLITE_DBCONFIG_ENABLE_VIEW, 0, nullptr);
+    // A checkpoint is asked for by name: closing after a failure must not write.
+    sqlite3_db_config(db.db_, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1, nullptr);
     sqlite3_limit(db.db_, SQLITE_LIMIT_LENGTH, 64 << 20);
     return db;
 }

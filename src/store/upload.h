@@ -35,12 +35,13 @@ class UploadFile {
     std::uint64_t queued_ = 0;
     bool closed_ = false;
     bool committing_ = false;
+    std::optional<Error> refused_;  // an append was turned away: what follows would leave a hole
     // The lane's own.
     std::optional<ChainBuilder> builder_;
     std::optional<ChainBuilder::Result> hashed_;
     std::optional<Error> failed_;
+    std::uint64_t hashed_bytes_ = 0;
     std::uint64_t unsynced_bytes_ = 0;
-    std::uint64_t unchecked_bytes_ = 0;
 };
 
 }  // namespace fastreg::store

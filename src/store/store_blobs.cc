@@ -1,0 +1,223 @@
+// Complete blobs: read, hash, remove.
+#include <utility>
+
+#include "store/store_impl.h"
+
+namespace fastreg::store {
+namespace {
+
+constexpr std::size_t kReadBytes = 1U << 20U;
+
+}  // namespace
+
+void Store::Impl::read_small(const Digest& digest, std::uint64_t max, Answer<Bytes> done) {
+    const auto info = catalog.find(digest);
+    if (!info) {
+        done(fail(Errc::not_found, digest.str() + " is not here"));
+        return;
+    }
+    if (info->size > std::min(max, kSmallMax)) {
+        done(fail(Errc::too_large, digest.str() + " has " + human_bytes(info->size) + ", more than " +
+                                       human_bytes(std::min(max, kSmallMax))));
+        return;
+    }
+    on_disk(
+        lane_of(digest),
+        [shared = shared, digest, size = info->size]() -> Result<Bytes> {
+            FR_TRY_ASSIGN(const auto file,
+                          shared->fs.open(shared->layout.blob(digest), OpenMode::read));
+            Bytes data(size);
+            FR_TRY_ASSIGN(const auto got, file->pread(data, 0));
+            if (got != size || digest_of(digest.alg, data) != digest) {
+                return fail(Errc::corrupt, "the stored bytes of " + digest.str() +
+                                               " do not have its digest any more");
+            }
+            return data;
+        },
+        [this, digest, done = std::move(done)](Result<Bytes> data) {
+            if (data) {
+                touch(digest);
+                done(std::move(data));
+                return;
+            }
+            const auto code = data.error().code;
+            // verify() decides, behind whatever else is going on with this digest.
+            if (code == Errc::corrupt || code == Errc::not_found || code == Errc::io) {
+                verify(digest, [](const Result<VerifyReport>&) {});
+            }
+            done(std::move(data));
+        });
+}
+
+Result<Store::Impl::Hashed> Store::Impl::hash_file(Shared& shared,
+                                                   const std::string& path,
+                                                   HashAlg alg) {
+    FR_TRY_ASSIGN(const auto file, shared.fs.open(path, OpenMode::read));
+    ChainBuilder builder(alg);
+    Bytes buffer(kReadBytes);
+    for (;;) {
+        FR_TRY_ASSIGN(const auto got, file->pread(buffer, builder.size()));
+        if (got == 0) break;
+        builder.update(ByteView(buffer).first(got));
+        if (builder.size() > kBlobSizeMax) return fail(Errc::too_large, path + " is over 1 TiB");
+    }
+    Hashed hashed;
+    hashed.bytes = builder.size();
+    hashed.result = builder.finish();
+    return hashed;
+}
+
+void Store::Impl::verify(const Digest& digest, Answer<VerifyReport> done) {
+    gate_.enter(digest, [this, digest, done = std::move(done)] {
+        verify_inside(digest, [this, digest, done](Result<VerifyReport> report, const Chain&) {
+            done(std::move(report));
+            gate_.leave(digest);
+        });
+    });
+}
+
+void Store::Impl::verify_inside(const Digest& digest,
+                                std::function<void(Result<VerifyReport>, Chain)> done) {
+    if (!catalog.find(digest)) {
+        done(fail(Errc::not_found, digest.str() + " is not here"), {});
+        return;
+    }
+    on_disk(
+        lane_of(digest),
+        [shared = shared, digest] {
+            return hash_file(*shared, shared->layout.blob(digest), digest.alg);
+        },
+        [this, digest, done = std::move(done)](const Result<Hashed>& hashed) {
+            if (!hashed) {
+                const auto code = hashed.error().code;
+                if (code == Errc::not_found) withdraw(digest, WithdrawReason::missing);
+                if (code == Errc::io) withdraw(digest, WithdrawReason::unreadable);
+                done(tl::unexpected<Error>(hashed.error()), {});
+                return;
+            }
+            const VerifyReport report{hashed->bytes, hashed->result.digest == digest,
+                                      hashed->result.digest};
+            if (!report.good) {
+                withdraw(digest, WithdrawReason::bad_bytes);
+                on_disk(
+                    lane_of(digest),
+                    [shared = shared, digest] {
+                        return shared->fs.unlink(shared->layout.blob(digest));
+                    },
+                    [done, report](const Status&) { done(report, {}); });
+                return;
+            }
+            auto info = *catalog.find(digest);
+            info.size = hashed->bytes;
+            const bool was_verified = info.verified;
+            info.verified = true;
+            const ByteView links = hashed->result.chain.bytes();
+            admit({digest, info.size, {}, nullptr, Bytes(links.begin(), links.end())}, info);
+            if (!was_verified && !info.synced) sync_later(digest);
+            done(report, hashed->result.chain);
+        });
+}
+
+void Store::Impl::chain_of(const Digest& digest, Answer<Chain> done) {
+    const auto info = catalog.find(digest);
+    if (!info) {
+        done(fail(Errc::not_found, digest.str() + " is not here"));
+        return;
+    }
+    const ChunkGrid grid(info->size);
+    const auto by_hashing = [this, digest, done] {
+        gate_.enter(digest, [this, digest, done] {
+            verify_inside(digest, [this, digest, done](const Result<VerifyReport>& report,
+                                                       Chain chain) {
+                if (!report) {
+                    done(tl::unexpected<Error>(report.error()));
+                } else if (!report->good) {
+                    done(fail(Errc::corrupt, "the stored bytes hash to " + report->found.str() +
+                                                 ", not to " + digest.str()));
+                } else {
+                    done(std::move(chain));
+                }
+                gate_.leave(digest);
+            });
+        });
+    };
+    if (!info->verified) {
+        by_hashing();
+        return;
+    }
+    if (grid.count() == 1) {
+        done(Chain::from_bytes(digest.alg, grid, {}));
+        return;
+    }
+    on_index([shared = shared, digest] { return shared->cache->chain(digest); },
+             [digest, grid, done, by_hashing](const Result<std::optional<Bytes>>& links) {
+                 if (links && *links) {
+                     auto chain = Chain::from_bytes(digest.alg, grid, **links);
+                     if (chain) {
+                         done(std::move(chain));
+                         return;
+                     }
+                 }
+                 by_hashing();
+             });
+}
+
+void Store::Impl::remove(const Digest& digest, Done answer) {
+    gate_.enter(digest, [this, digest, answer = std::move(answer)] {
+        const auto done = [this, digest, answer](const Status& status) {
+            answer(status);
+            gate_.leave(digest);
+        };
+        const auto info = catalog.find(digest);
+        const auto record = records.find(digest);
+        if (!info && record == records.end()) {
+            done({});
+            return;
+        }
+        const std::uint64_t size = info ? info->size : record->second.size;
+        commit_record({digest, size, wall_ms(), kTombstone}, [this, digest, done](const Status& status) {
+            if (!status) {
+                done(status);
+                return;
+            }
+            catalog.remove(digest);
+            unsynced_.erase(digest);
+            unverified_.erase(digest);
+            touched_.erase(digest);
+            was_synced_.insert(digest);
+            index.cache([digest](CacheDb& cache) { return cache.erase_blob(digest); });
+            on_disk(
+                lane_of(digest),
+                [shared = shared, digest]() -> Status {
+                    const auto gone = shared->fs.unlink(shared->layout.blob(digest));
+                    if (!gone && gone.error().code != Errc::not_found) return gone;
+                    return shared->fs.fsync_dir(shared->layout.shelf(digest));
+                },
+                [this, digest, done](const Status& removed) {
+                    if (!removed) {
+                        done(removed);  // the tombstone has the next start try again
+                        return;
+                    }
+                    // Not waited for: a tombstone without a file is harmless.
+                    index.meta([digest](MetaDb& meta) { return meta.erase_blob(digest); },
+                               [this, digest](const Status& erased) {
+                                   const auto row = records.find(digest);
+                                   if (erased && row != records.end() &&
+                                       row->second.flags == kTombstone) {
+                                       records.erase(row);
+                                   }
+                               });
+                    done({});
+                });
+        });
+    });
+}
+
+void Store::Impl::touch(const Digest& digest) {
+    auto* info = catalog.edit(digest);
+    if (info == nullptr) return;
+    info->last_use_ms = wall_ms();
+    touched_[digest] = info->last_use_ms;
+}
+
+}  // namespace fastreg::store

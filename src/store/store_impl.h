@@ -1,0 +1,218 @@
+// The inside of Store: what the loop thread owns, and how it sends work away. One .cc file a concern:
+// store_open, store_place (how a file becomes a blob), store_partials, store_uploads, store_blobs,
+// store_rows, store_tick.
+#pragma once
+
+#include <array>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <set>
+#include <type_traits>
+#include <unordered_set>
+#include <utility>
+
+#include "store/digest_gate.h"
+#include "store/index_queue.h"
+#include "store/partial_ops.h"
+#include "store/store.h"
+
+namespace fastreg::store {
+
+class Store::Impl : public std::enable_shared_from_this<Impl> {
+  public:
+    Impl(Executor& executor, Options options, std::shared_ptr<Shared> shared);
+    /// Blocks; before anything else.
+    Status start();
+
+    // Store's own calls, in its order.
+    void open_partial(const Digest& digest, std::uint64_t size, Answer<std::shared_ptr<Partial>> done);
+    void land(std::shared_ptr<ChunkLanding> landing,
+              std::uint64_t offset,
+              Block block,
+              std::optional<Xxh128> checksum,
+              std::function<void(ChunkOutcome)> done);
+    void revoke(std::shared_ptr<Partial> partial,
+                const ChunkMap& wrong,
+                Answer<std::shared_ptr<Partial>> done);
+    void finish_partial(std::shared_ptr<Partial> partial, Durability durability, Done done);
+    void drop_partial(const Digest& digest, Done done);
+    void begin_upload(Answer<std::shared_ptr<UploadFile>> done, HashAlg alg);
+    void append(std::shared_ptr<UploadFile> upload, Block block, Done done);
+    void commit_upload(std::shared_ptr<UploadFile> upload,
+                       const Digest& expected,
+                       bool pushed,
+                       Durability durability,
+                       Answer<BlobInfo> done);
+    void abort_upload(std::shared_ptr<UploadFile> upload, Done done);
+    void put_small(const Digest& digest, Bytes data, bool pushed, Durability durability, Done done);
+    void read_small(const Digest& digest, std::uint64_t max, Answer<Bytes> done);
+    void chain_of(const Digest& digest, Answer<Chain> done);
+    void verify(const Digest& digest, Answer<VerifyReport> done);
+    void remove(const Digest& digest, Done done);
+    void touch(const Digest& digest);
+    void set_flag(const Digest& digest, std::uint64_t size, unsigned flag, bool on, Done done);
+    void back_up(Done done);
+    void tick(Instant now);
+    void close(Done done);
+    [[nodiscard]] Totals totals() const;
+
+    const std::shared_ptr<Shared> shared;
+    IndexQueue index;
+    Observer observer;
+    Identity identity;
+    Catalog catalog;
+    std::map<Digest, BlobRecord> records;  // the blobs table of meta.db, as committed
+    std::vector<Row> loaded_rows;
+    std::vector<PeerRecord> loaded_peers;
+
+    /// A partial blob on the disk; `open` while somebody may be filling it.
+    struct Slot {
+        CachedPartial known;  // only while it is not open
+        bool check = false;   // hash its chunks before they are trusted
+        std::shared_ptr<Partial> open;
+        bool dirty = false;
+        [[nodiscard]] std::uint64_t size() const { return open ? open->size() : known.size; }
+    };
+    std::map<Digest, Slot> slots;
+    Instant next_deadline = {0};
+
+  private:
+    // store_open.cc
+    Status make_layout();
+    Status take_lock();
+    Status mark_running();
+    Status open_meta();
+    Status load_meta();
+    Status restore_meta(const Error& why);
+    Status open_cache(std::vector<CachedBlob>& blobs, std::vector<CachedPartial>& partials);
+    Status write_identity();
+    Status write_file(const std::string& path, ByteView data);
+    Status reconcile_blobs(const std::vector<CachedBlob>& cached);
+    Status reconcile_shelf(const std::string& path,
+                           HashAlg alg,
+                           const std::map<Digest, const CachedBlob*>& cached,
+                           std::set<Digest>& seen);
+    Status reconcile_partials(std::vector<CachedPartial> cached);
+    Status finish_removals();
+
+    // store_place.cc
+    struct Placing {
+        Digest digest;
+        std::uint64_t size = 0;
+        std::string from;             // where the bytes are; renamed
+        std::shared_ptr<File> file;
+        std::optional<Bytes> links;   // the chain, where it is known
+        bool pushed = false;
+        Durability durability = Durability::durable;
+    };
+    /// Inside the gate of the digest, which it does not leave.
+    void place(Placing placing, Answer<BlobInfo> done);
+    struct Moved {
+        Status status;
+        bool target_gone = false;  // what had the name before has lost it
+    };
+    static Moved move_in(Shared& shared, const Placing& placing, bool durable);
+    void placed(const Placing& placing, bool durable, const Answer<BlobInfo>& done);
+    void keep_existing(const Placing& placing, BlobInfo info, const Answer<BlobInfo>& done);
+    void admit(const Placing& placing, const BlobInfo& info);
+    void commit_record(BlobRecord record, Done done);
+    [[nodiscard]] bool needs_sync(const Digest& digest) const;
+    void sync_later(const Digest& digest);
+    void sync_next();
+    void sync_now(const Digest& digest, Done done);  // inside the gate
+    void withdraw(const Digest& digest, WithdrawReason reason);
+
+    // Shared by several.
+    struct Hashed {
+        std::uint64_t bytes = 0;
+        ChainBuilder::Result result;
+    };
+    static Result<Hashed> hash_file(Shared& shared, const std::string& path, HashAlg alg);
+    void verify_inside(const Digest& digest, std::function<void(Result<VerifyReport>, Chain)> done);
+    void persist_partials();
+    void persist_touches();
+    void forget_slot(const Digest& digest);
+    void forget_upload(UploadFile& upload);
+    [[nodiscard]] Status room_for(std::uint64_t bytes) const;
+    [[nodiscard]] std::uint64_t unwritten_bytes() const;
+    [[nodiscard]] std::string temporary(std::string_view kind);
+    [[nodiscard]] std::uint64_t wall_ms() const { return options_.wall_ms(); }
+    [[nodiscard]] static std::uint64_t lane_of(const Digest& digest) {
+        return std::hash<Digest>()(digest);
+    }
+    void verify_next();
+    void maybe_close();
+    void close_partials();
+    void close_databases();
+
+    // Work elsewhere. A job must not touch what the loop owns; `then` runs unless the Store is gone.
+    void ended() {
+        --in_flight_;
+        maybe_close();
+    }
+    template <class Job, class Then>
+    void on_disk(std::uint64_t lane, Job job, Then then) {
+        send(lane, false, std::move(job), std::move(then));
+    }
+    template <class Job, class Then>
+    void on_index(Job job, Then then) {
+        send(0, true, std::move(job), std::move(then));
+    }
+    template <class Job, class Then>
+    void send(std::uint64_t lane, bool to_index, Job job, Then then) {
+        using Value = std::invoke_result_t<Job>;
+        auto box = std::make_shared<std::optional<Value>>();
+        ++in_flight_;
+        // std::function copies: what is moved in goes behind one pointer.
+        auto run = std::make_shared<Job>(std::move(job));
+        std::function<void()> work = [run, box]() mutable {
+            box->emplace((*run)());
+            run.reset();
+        };
+        run.reset();
+        std::function<void()> back = [weak = weak_from_this(), box,
+                                      next = std::make_shared<Then>(std::move(then))] {
+            const auto self = weak.lock();
+            if (!self) return;
+            (*next)(std::move(**box));
+            self->ended();
+        };
+        if (to_index) {
+            executor_.index(std::move(work), std::move(back));
+        } else {
+            executor_.disk(lane, std::move(work), std::move(back));
+        }
+    }
+
+    Executor& executor_;
+    Options options_;
+    DigestGate gate_;
+    bool unclean_ = false;
+    std::uint64_t in_flight_ = 0;
+
+    std::set<Digest> unsynced_;
+    std::set<Digest> unverified_;
+    // cache.db may still say "synced" of these after a loss of power, though it was another file.
+    std::unordered_set<Digest> was_synced_;
+    std::deque<Digest> to_sync_;
+    bool syncing_ = false;
+    bool verifying_ = false;
+    std::map<Digest, std::uint64_t> touched_;
+    std::uint64_t uploads_ = 0;
+    std::uint64_t upload_bytes_ = 0;
+    std::uint64_t partial_bytes_ = 0;
+    std::uint64_t dirty_bytes_ = 0;  // landed since the chunk maps were written
+    std::uint64_t free_bytes_ = 0;
+    std::uint64_t withdrawn_ = 0;
+    std::map<std::string, std::shared_ptr<UploadFile>> open_uploads_;  // by path
+
+    Instant persist_at_ = {0};
+    Instant touch_at_ = {0};
+    Instant look_at_ = {0};
+
+    enum class Closing { no, quiet, partials, databases, done } closing_ = Closing::no;
+    Done closed_;
+};
+
+}  // namespace fastreg::store

@@ -1,0 +1,254 @@
+// Blobs that arrive in chunks.
+#include <utility>
+
+#include "base/log.h"
+#include "store/store_impl.h"
+
+namespace fastreg::store {
+namespace {
+
+/// Chunk maps are written when this much has landed since the last time, or after 250 ms.
+constexpr std::uint64_t kPersistBytes = 64ULL << 20U;
+
+}  // namespace
+
+void Store::Impl::open_partial(const Digest& digest,
+                               std::uint64_t size,
+                               Answer<std::shared_ptr<Partial>> answer) {
+    if (size > kBlobSizeMax) {
+        answer(fail(Errc::too_large, digest.str() + " would have " + human_bytes(size) +
+                                       "; blobs over " + human_bytes(kBlobSizeMax) + " are refused"));
+        return;
+    }
+    gate_.enter(digest, [this, digest, size, answer = std::move(answer)] {
+        const auto done = [this, digest, answer](Result<std::shared_ptr<Partial>> result) {
+            answer(std::move(result));
+            gate_.leave(digest);
+        };
+        if (const auto info = catalog.find(digest)) {
+            done(fail(Errc::already_exists, digest.str() + " is here already" +
+                                                (info->verified ? "" : "; verify it first")));
+            return;
+        }
+        const auto slot = slots.find(digest);
+        if (slot != slots.end() && slot->second.open) {
+            if (slot->second.size() == size) {
+                done(slot->second.open);
+            } else {
+                done(fail(Errc::busy, digest.str() + " is being fetched with a size of " +
+                                          std::to_string(slot->second.size()) + " bytes, not " +
+                                          std::to_string(size)));
+            }
+            return;
+        }
+        std::optional<CachedPartial> known;
+        bool check = false;
+        if (slot != slots.end()) {
+            if (slot->second.size() == size) known = slot->second.known;
+            check = slot->second.check;
+            partial_bytes_ -= slot->second.size();
+            slots.erase(slot);
+        }
+        if (auto status = room_for(size); !status) {
+            if (known) {  // it may be resumed when there is room again
+                partial_bytes_ += size;
+                slots.emplace(digest, Slot{std::move(*known), check, nullptr, false});
+            }
+            done(tl::unexpected<Error>(std::move(status).error()));
+            return;
+        }
+        const std::uint64_t others = unwritten_bytes();
+        partial_bytes_ += size;
+        on_disk(
+            lane_of(digest),
+            [shared = shared, digest, size, known, check, others,
+             min_free = options_.min_free_bytes]() -> Result<std::shared_ptr<Partial>> {
+                FR_TRY_ASSIGN(const auto free, shared->fs.free_space(shared->layout.dir()));
+                if (free < min_free || free - min_free < others || free - min_free - others < size) {
+                    return fail(Errc::no_space,
+                                "no room for " + digest.str() + " of " + human_bytes(size) + ": " +
+                                    human_bytes(free) + " free, " + human_bytes(others) +
+                                    " of it promised to others, " + human_bytes(min_free) +
+                                    " kept free (min-free)");
+                }
+                return PartialOps::open(shared->fs, shared->layout, digest, size, known, check);
+            },
+            [this, digest, size, done](Result<std::shared_ptr<Partial>> opened) {
+                if (opened) {
+                    slots.emplace(digest, Slot{{}, false, *opened, true});
+                } else {
+                    partial_bytes_ -= size;
+                    index.cache([digest](CacheDb& cache) { return cache.erase_partial(digest); });
+                }
+                done(std::move(opened));
+            });
+    });
+}
+
+void Store::Impl::land(std::shared_ptr<ChunkLanding> landing,
+                       std::uint64_t offset,
+                       Block block,
+                       std::optional<Xxh128> checksum,
+                       std::function<void(ChunkOutcome)> done) {
+    const auto lane = lane_of(landing->partial()->digest()) + landing->index();
+    on_disk(
+        lane,
+        [shared = shared, landing, offset, block = std::move(block), checksum,
+         aside = temporary("aside")] {
+            return PartialOps::land(shared->fs, *landing, offset, block.filled(), checksum, aside);
+        },
+        [this, landing, done = std::move(done)](std::optional<PartialOps::Landed> landed) {
+            if (!landed) return;
+            auto outcome = landed->outcome;
+            if (outcome == ChunkOutcome::stored) {
+                outcome = PartialOps::record(*landing, landed->wrote);
+            }
+            const auto& partial = *landing->partial();
+            const auto slot = slots.find(partial.digest());
+            if (outcome == ChunkOutcome::stored && slot != slots.end() &&
+                slot->second.open == landing->partial()) {
+                slot->second.dirty = true;
+                dirty_bytes_ += partial.grid().size_of(landing->index());
+                if (dirty_bytes_ >= kPersistBytes) persist_partials();
+            }
+            done(outcome);
+        });
+}
+
+void Store::Impl::revoke(std::shared_ptr<Partial> partial,
+                         const ChunkMap& wrong,
+                         Answer<std::shared_ptr<Partial>> answer) {
+    const Digest digest = partial->digest();
+    gate_.enter(digest, [this, digest, partial, wrong, answer = std::move(answer)] {
+        const auto done = [this, digest, answer](Result<std::shared_ptr<Partial>> result) {
+            answer(std::move(result));
+            gate_.leave(digest);
+        };
+        const auto slot = slots.find(digest);
+        if (slot == slots.end() || slot->second.open != partial || partial->closed()) {
+            done(fail(Errc::invalid_argument, "the partial " + digest.str() + " is closed"));
+            return;
+        }
+        PartialOps::close(*partial);
+        auto keep = PartialOps::snapshot(*partial);
+        PartialOps::forget(keep, wrong);
+        on_disk(
+            lane_of(digest),
+            [shared = shared, keep = std::move(keep), partial, fresh = temporary("aside")] {
+                return PartialOps::copy(shared->fs, shared->layout, keep, *partial->file(), fresh);
+            },
+            [this, digest, done](Result<std::shared_ptr<Partial>> copied) {
+                if (copied) {
+                    auto& renewed = slots.at(digest);
+                    renewed.open = *copied;
+                    renewed.dirty = true;
+                } else {
+                    forget_slot(digest);
+                    on_disk(
+                        lane_of(digest),
+                        [shared = shared, digest] {
+                            return shared->fs.unlink(shared->layout.partial(digest));
+                        },
+                        [](const Status&) {});
+                }
+                done(std::move(copied));
+            });
+    });
+}
+
+void Store::Impl::finish_partial(std::shared_ptr<Partial> partial, Durability durability, Done answer) {
+    const Digest digest = partial->digest();
+    gate_.enter(digest, [this, digest, partial, durability, answer = std::move(answer)] {
+        const auto done = [this, digest, answer](const Status& status) {
+            answer(status);
+            gate_.leave(digest);
+        };
+        const auto slot = slots.find(digest);
+        if (slot == slots.end() || slot->second.open != partial || partial->closed()) {
+            done(fail(Errc::invalid_argument, "the partial " + digest.str() + " is closed"));
+            return;
+        }
+        const auto chain = partial->chain();
+        if (!chain) {
+            done(tl::unexpected<Error>(chain.error()));
+            return;
+        }
+        PartialOps::close(*partial);
+        const ByteView links = chain->bytes();
+        Placing placing{digest, partial->size(), shared->layout.partial(digest), partial->file(),
+                        Bytes(links.begin(), links.end()), false, durability};
+        place(std::move(placing), [this, digest, done](const Result<BlobInfo>& placed) {
+            forget_slot(digest);
+            if (placed) {
+                done({});
+            } else {
+                done(tl::unexpected<Error>(placed.error()));
+            }
+        });
+    });
+}
+
+void Store::Impl::drop_partial(const Digest& digest, Done done) {
+    gate_.enter(digest, [this, digest, done = std::move(done)] {
+        const auto slot = slots.find(digest);
+        if (slot == slots.end()) {
+            done({});
+            gate_.leave(digest);
+            return;
+        }
+        if (slot->second.open) PartialOps::close(*slot->second.open);
+        on_disk(
+            lane_of(digest),
+            [shared = shared, digest] { return shared->fs.unlink(shared->layout.partial(digest)); },
+            [this, digest, done](Status status) {
+                forget_slot(digest);
+                if (!status && status.error().code == Errc::not_found) status = {};
+                done(std::move(status));
+                gate_.leave(digest);
+            });
+    });
+}
+
+/// Gives back what was reserved for it.
+void Store::Impl::forget_slot(const Digest& digest) {
+    const auto slot = slots.find(digest);
+    if (slot == slots.end()) return;
+    partial_bytes_ -= slot->second.size();
+    slots.erase(slot);
+    index.cache([digest](CacheDb& cache) { return cache.erase_partial(digest); });
+}
+
+void Store::Impl::persist_partials() {
+    dirty_bytes_ = 0;
+    for (auto& [digest, slot] : slots) {
+        if (!slot.dirty || !slot.open || slot.open->closed()) continue;
+        slot.dirty = false;
+        index.cache([snapshot = PartialOps::snapshot(*slot.open)](CacheDb& cache) {
+            return cache.put_partial(snapshot);
+        });
+    }
+}
+
+Status Store::Impl::room_for(std::uint64_t bytes) const {
+    const auto used = totals().used_bytes();
+    if (options_.max_bytes == 0 || (used <= options_.max_bytes && bytes <= options_.max_bytes - used)) {
+        return {};
+    }
+    return fail(Errc::no_space, "the store is full: " + human_bytes(used) + " of " +
+                                    human_bytes(options_.max_bytes) + " (max-bytes) in use, " +
+                                    human_bytes(bytes) + " more asked for");
+}
+
+/// What open and idle partial blobs were promised and have not written.
+std::uint64_t Store::Impl::unwritten_bytes() const {
+    std::uint64_t sum = 0;
+    for (const auto& [digest, slot] : slots) {
+        const auto& map = slot.open ? slot.open->map() : slot.known.map;
+        const std::uint64_t written =
+            std::min(slot.size(), map.set_count() * chunk_size_for(slot.size()));
+        sum += slot.size() - written;
+    }
+    return sum;
+}
+
+}  // namespace fastreg::store
