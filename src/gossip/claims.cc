@@ -26,7 +26,8 @@ void Gossip::Core::apply_all(Instant now, NodeId peer, const std::vector<wire::C
     }
 }
 
-void Gossip::Core::apply(Instant now, NodeId peer, wire::Claim claim, Source source, Outbox& out) {
+void Gossip::Core::apply(Instant now, NodeId peer, const wire::Claim& claim, Source source,
+                         Outbox& out) {
     if (!wire::check_claim(claim)) return;
     if (claim.subject.id == table_.self().id) {
         on_claim_about_self(now, peer, claim, out);
@@ -38,8 +39,11 @@ void Gossip::Core::apply(Instant now, NodeId peer, wire::Claim claim, Source sou
     }
     if (source == Source::sync && claim.subject.state == MemberState::dead) {
         // Old news of a death must not spread by itself: the subject gets its say.
-        claim.subject.state = MemberState::suspect;
-        claim.from = peer;
+        wire::Claim doubt = claim;
+        doubt.subject.state = MemberState::suspect;
+        doubt.from = peer;
+        apply(now, peer, doubt, source, out);
+        return;
     }
     const Member* known = table_.find(claim.subject.id);
     if (known == nullptr) {

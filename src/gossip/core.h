@@ -76,7 +76,7 @@ class Gossip::Core {
     [[nodiscard]] bool departed() const;
 
     // claims.cc
-    void apply(Instant now, NodeId peer, wire::Claim claim, Source source, Outbox& out);
+    void apply(Instant now, NodeId peer, const wire::Claim& claim, Source source, Outbox& out);
     void apply_all(Instant now, NodeId peer, const std::vector<wire::Claim>& claims, Source source,
                    Outbox& out);
     void learn(Instant now, const wire::Claim& claim, Source source, Outbox& out);

@@ -68,13 +68,13 @@ std::vector<NodeId> PickList::pick(Rng& rng, std::size_t count,
 Table::Table(Member self) : self_(self.id) { put(std::move(self)); }
 
 const Member* Table::find(NodeId id) const {
-    const auto found = entries_.find(id);
-    return found == entries_.end() ? nullptr : &found->second.member;
+    const auto found = index_.find(id);
+    return found == index_.end() ? nullptr : &found->second->member;
 }
 
 Table::Entry* Table::entry(NodeId id) {
-    const auto found = entries_.find(id);
-    return found == entries_.end() ? nullptr : &found->second;
+    const auto found = index_.find(id);
+    return found == index_.end() ? nullptr : found->second;
 }
 
 std::size_t& Table::count(MemberState state) {
@@ -107,8 +107,11 @@ void Table::unlist(const Entry& entry) {
 }
 
 void Table::put(Member member) {
-    Entry& entry = entries_[member.id];
-    if (entry.member.id.known()) {
+    Entry*& slot = index_[member.id];
+    const bool known = slot != nullptr;
+    if (!known) slot = &entries_[member.id];
+    Entry& entry = *slot;
+    if (known) {
         unlist(entry);
         if (!member.reachable()) reachable_.remove(member.id);
         if (member.state != MemberState::dead) dead_.remove(member.id);
@@ -124,6 +127,7 @@ void Table::erase(NodeId id) {
     unlist(found->second);
     reachable_.remove(id);
     dead_.remove(id);
+    index_.erase(id);
     entries_.erase(found);
 }
 
@@ -172,7 +176,7 @@ bool Table::consistent() const {
         live_count += entry.member.reachable() ? 1 : 0;
         dead_count += entry.member.state == MemberState::dead ? 1 : 0;
     }
-    return rehash == hashes_ && live_count == reachable_.size() && dead_count == dead_.size() &&
+    return index_.size() == entries_.size() && rehash == hashes_ && live_count == reachable_.size() && dead_count == dead_.size() &&
            recount.alive == counts_.alive && recount.suspect == counts_.suspect &&
            recount.stopping == counts_.stopping && recount.dead == counts_.dead &&
            recount.left == counts_.left && addresses_.size() + 1 == entries_.size();

@@ -56,7 +56,7 @@ class Table {
 
     explicit Table(Member self);
 
-    [[nodiscard]] const Member& self() const { return entries_.at(self_).member; }
+    [[nodiscard]] const Member& self() const { return index_.at(self_)->member; }
     [[nodiscard]] const Member* find(NodeId id) const;
     [[nodiscard]] Entry* entry(NodeId id);
     [[nodiscard]] const std::map<NodeId, Entry>& entries() const { return entries_; }
@@ -91,6 +91,7 @@ class Table {
 
     NodeId self_;
     std::map<NodeId, Entry> entries_;
+    std::unordered_map<NodeId, Entry*> index_;  // looked up, never walked
     PickList reachable_;
     PickList dead_;
     Counts counts_;
