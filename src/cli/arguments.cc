@@ -11,6 +11,9 @@
 namespace fastreg::cli {
 namespace {
 
+// CLI11 would take -1 for a very large number.
+const CLI::Range kCount(std::int64_t{0}, std::int64_t{1'000'000'000});
+
 bool client_may_set(std::string_view path) { return path == "data-dir"; }
 
 // Both spellings of a boolean become one word, since CLI11 takes a flag's value only behind "=";
@@ -56,8 +59,8 @@ class Parser {
         add_client(Command::status);
         CLI::App* peers = add_client(Command::peers);
         peers->add_flag("--watch,-w", invocation_.watch);
-        peers->add_option("--times", invocation_.times);
-        add_client(Command::blobs)->add_option("--limit", invocation_.limit);
+        peers->add_option("--times", invocation_.times)->check(kCount);
+        add_client(Command::blobs)->add_option("--limit", invocation_.limit)->check(kCount);
         add_client(Command::blob)->add_option("DIGEST", invocation_.argument)->required();
         add_client(Command::join)->add_option("ADDR", invocation_.argument)->required();
         add_client(Command::leave)->add_flag("!--no-wait", invocation_.wait);
@@ -143,8 +146,8 @@ class Parser {
             if (!key.alias.empty()) names += ",--" + std::string(key.alias);
             std::vector<std::string>& values = values_[&app][std::string(key.path)];
             if (key.type == config::Type::boolean) {
-                app.add_flag_function(names, [](std::int64_t) {});
-                booleans_.emplace_back(&values, app.get_option(config::flag_of(key)));
+                // As text: what may stand behind "=" is for the configuration to judge.
+                booleans_.emplace_back(&values, app.add_flag(names, ignored_));
             } else {
                 app.add_option(names, values)->allow_extra_args(false)->take_all();
             }
@@ -230,6 +233,7 @@ class Parser {
     bool top_help_ = false;
     bool version_ = false;
     std::string config_file_;
+    std::string ignored_;
     std::vector<Named> commands_;
     std::vector<CLI::App*> groups_;
     std::map<const CLI::App*, Store> values_;
@@ -258,8 +262,8 @@ std::string_view name_of(Command command) {
 Result<Invocation> parse_arguments(std::span<const std::string> arguments) {
     try {
         return Parser().run(arguments);
-    } catch (const CLI::Error& error) {
-        return fail(Errc::internal, std::string("describing the flags: ") + error.what());
+    } catch (const std::exception& error) {
+        return fail(Errc::invalid_argument, std::string("reading the command line: ") + error.what());
     }
 }
 

@@ -183,8 +183,7 @@ Exit show_blobs(const Invocation& invocation, const AdminClient& node, const Con
     }
     Table table({{"DIGEST", false, 19, 0},
                  {"SIZE", true, 0, 0},
-                 {"HERE", true, 0, 2},
-                 {"STATE", false, 0, 0},
+                 {"HERE", false, 0, 0},
                  {"KIND", false, 0, 1}});
     for (const Json& blob : answer.json) {
         const bool complete = flag_at(blob, {"complete"});
@@ -192,8 +191,8 @@ Exit show_blobs(const Invocation& invocation, const AdminClient& node, const Con
         const Json& home = at(blob, {"home"});
         table.add({{or_dash(text_at(blob, {"digest"}))},
                    {human_bytes(size)},
-                   {complete ? "100 %" : human_share(number_at(blob, {"bytes"}), size)},
-                   {complete ? "complete" : "partial", complete ? Style::good : Style::warning},
+                   {complete ? "complete" : human_share(number_at(blob, {"bytes"}), size),
+                    complete ? Style::good : Style::warning},
                    {home.is_boolean() ? (home.get<bool>() ? "home" : "cache") : "-"}});
     }
     if (table.empty()) {

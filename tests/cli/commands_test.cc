@@ -1,0 +1,252 @@
+#include <doctest/doctest.h>
+
+#include <nlohmann/json.hpp>
+
+#include "fake_node.h"
+
+using namespace fastreg;
+using namespace fastreg::cli;
+using namespace fastreg::cli::test;
+using nlohmann::json;
+
+namespace {
+
+const std::string kDigest =
+    "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+
+const std::string kStatus = R"({"node_id":"00112233445566778899aabbccddeeff","name":"web-1",
+    "cluster":"default","version":"0.1.0","state":"alive","uptime_s":273600,
+    "members":{"alive":3,"suspect":1,"dead":0,"left":2},
+    "store":{"blobs":128,"bytes":3650722201,"partial":2,"limit_bytes":85899345920},
+    "bytes":{"in":{"peer":{"tcp":1048576,"rdma":0},"upstream":0},
+             "out":{"peer":{"tcp":2097152,"rdma":0},"http":10485760}},
+    "rdma":{"enabled":false,"devices":[]},
+    "listen":{"http":"[::]:8080","gossip":"[::]:7946","transfer":"[::]:7947","rdma":"","admin":""},
+    "warnings":["3 blobs have fewer copies than replicas"]})";
+
+const std::string kPeers = R"([
+    {"node_id":"00112233445566778899aabbccddeeff","name":"web-1","state":"alive","zone":"a",
+     "gossip_addr":"10.0.0.1:7946","transfer_addr":"10.0.0.1:7947","rdma_addr":"",
+     "http_addr":"10.0.0.1:8080","rtt_ms":null,"transport":null,"bytes_in":0,"bytes_out":0,"self":true},
+    {"node_id":"ffeeddccbbaa99887766554433221100","name":"web-2\u001b[2J","state":"suspect","zone":"",
+     "gossip_addr":"10.0.0.2:7946","transfer_addr":"10.0.0.2:7947","rdma_addr":"",
+     "http_addr":"10.0.0.2:8080","rtt_ms":0.42,"transport":"tcp","bytes_in":1536,"bytes_out":0,
+     "self":false,"state_since_s":61}])";
+
+const std::string kNotFound = R"({"error":{"code":"not_found","message":"nobody holds it"}})";
+
+json parsed(const Ran& ran) { return json::parse(ran.out); }
+
+}  // namespace
+
+TEST_CASE("status shows the node in words and as the node's own JSON") {
+    const FakeNode fake(Script{{"GET /v1/status", {json_reply(200, kStatus)}}});
+    const Ran text = run_cli({"status", "--data-dir", fake.data_dir()});
+    CHECK(text.code() == 0);
+    for (const std::string part : {"web-1", "00112233445566778899aabbccddeeff", "alive, up 3d 4h",
+                             "3 alive, 1 suspect, 0 dead, 2 left", "128 blobs, 3.4 GiB of 80.0 GiB",
+                             "2 partial", "tcp 1.0 MiB", "clients: 10.0 MiB", "off", "[::]:8080",
+                             "fewer copies"}) {
+        CAPTURE(part);
+        CHECK(text.says(part));
+    }
+    CHECK(text.out.find('\033') == std::string::npos);  // not a terminal: no colours
+    const Ran as_json = run_cli({"status", "--json", "--data-dir", fake.data_dir()});
+    CHECK(parsed(as_json) == json::parse(kStatus));
+    CHECK(fake.asked() == "GET /v1/status\nGET /v1/status\n");
+}
+
+TEST_CASE("peers has one row a member and fits the terminal") {
+    const FakeNode fake(Script{{"GET /v1/peers", {json_reply(200, kPeers)}}});
+    const Ran wide = run_cli({"peers", "--data-dir", fake.data_dir()}, 120);
+    CHECK(wide.code() == 0);
+    CHECK(wide.says("web-1 *"));
+    CHECK(wide.says("0.4 ms"));
+    CHECK(wide.says("1.5 KiB"));
+    CHECK(wide.says("1m 1s"));
+    CHECK(wide.out.find('\033') == std::string::npos);  // the name tried to clear the screen
+    const Ran narrow = run_cli({"peers", "--data-dir", fake.data_dir()}, 60);
+    std::istringstream in(narrow.out);
+    int rows = 0;
+    for (std::string line; std::getline(in, line); ++rows) CHECK(columns_of(line) <= 60);
+    CHECK(rows == 3);
+    CHECK(parsed(run_cli({"peers", "--json", "--data-dir", fake.data_dir()})) == json::parse(kPeers));
+}
+
+TEST_CASE("peers --watch redraws, and with --json gives one document a line") {
+    const FakeNode fake(Script{{"GET /v1/peers", {json_reply(200, kPeers), json_reply(200, "[]")}}});
+    const Ran watched =
+        run_cli({"peers", "--watch", "--times", "3", "--json", "--data-dir", fake.data_dir()});
+    CHECK(watched.code() == 0);
+    std::istringstream in(watched.out);
+    std::vector<std::size_t> sizes;
+    for (std::string line; std::getline(in, line);) sizes.push_back(json::parse(line).size());
+    CHECK(sizes == std::vector<std::size_t>{2, 0, 0});
+}
+
+TEST_CASE("blobs follows every page, and stops at the limit") {
+    const std::string other = "sha256:" + std::string(64, 'f');
+    const json one = {{"digest", kDigest}, {"size", 1024}, {"complete", true}, {"bytes", 1024}, {"home", true}};
+    const json two = {{"digest", other}, {"size", 1000}, {"complete", false}, {"bytes", 420}};
+    const FakeNode fake(
+        Script{{"GET /v1/blobs?limit=1000", {json_reply(200, json{{"blobs", {one}}, {"next", kDigest}}.dump())}},
+         {"GET /v1/blobs?limit=1000&after=" + kDigest,
+          {json_reply(200, json{{"blobs", {two}}, {"next", nullptr}}.dump())}},
+         {"GET /v1/blobs?limit=1", {json_reply(200, json{{"blobs", {one}}, {"next", kDigest}}.dump())}}});
+    const Ran all = run_cli({"blobs", "--data-dir", fake.data_dir()});
+    CHECK(all.code() == 0);
+    CHECK(all.says(kDigest));
+    CHECK(all.says("42 %"));
+    CHECK(all.says("home"));
+    CHECK(parsed(run_cli({"blobs", "--json", "--data-dir", fake.data_dir()})) == json{one, two});
+    CHECK(parsed(run_cli({"blobs", "--json", "--limit", "1", "--data-dir", fake.data_dir()})).size() == 1);
+}
+
+TEST_CASE("a list of blobs that repeats itself is ended") {
+    // A defective node must not hold the command for ever.
+    const std::string page = json{{"blobs", json::array()}, {"next", kDigest}}.dump();
+    const FakeNode fake(Script{{"GET /v1/blobs?limit=1000", {json_reply(200, page)}},
+                         {"GET /v1/blobs?limit=1000&after=" + kDigest, {json_reply(200, page)}}});
+    const Ran ran = run_cli({"blobs", "--data-dir", fake.data_dir()});
+    CHECK(ran.code() == 1);
+    CHECK(ran.says("does not end"));
+}
+
+TEST_CASE("blob shows holders and who sent what; a blob nobody has is exit code 4") {
+    const std::string blob = R"({"digest":")" + kDigest + R"(","size":67108864,"chunk_size":131072,
+        "chunks":512,"complete":true,
+        "holders":[{"node_id":"00112233445566778899aabbccddeeff","name":"web-1","complete":true,"chunks":512}],
+        "sources":[{"node_id":"ffeeddccbbaa99887766554433221100","transport":"tcp","chunks":500,"bytes":65536000},
+                   {"node_id":"upstream","transport":"tcp","chunks":12,"bytes":1572864}]})";
+    const FakeNode fake(Script{{"GET /v1/blobs/" + kDigest,
+                          {json_reply(200, blob), json_reply(200, blob), json_reply(404, kNotFound)}}});
+    const Ran text = run_cli({"blob", kDigest, "--data-dir", fake.data_dir()});
+    CHECK(text.code() == 0);
+    for (const std::string part : {"64.0 MiB", "512 chunks", "web-1 (00112233)", "ffeeddcc", "upstream", "500"}) {
+        CAPTURE(part);
+        CHECK(text.says(part));
+    }
+    CHECK(parsed(run_cli({"blob", kDigest, "--json", "--data-dir", fake.data_dir()})) == json::parse(blob));
+    const Ran gone = run_cli({"blob", kDigest, "--data-dir", fake.data_dir()});
+    CHECK(gone.code() == 4);
+    CHECK(gone.says("nobody holds it"));
+    // What is not a digest never reaches the node's path.
+    CHECK(run_cli({"blob", "../key", "--data-dir", fake.data_dir()}).code() == 2);
+    CHECK(run_cli({"blob", "sha256:E3B0", "--data-dir", fake.data_dir()}).code() == 2);
+}
+
+TEST_CASE("join tells the node whom to meet, and says why it did not work") {
+    const FakeNode fake(
+        Script{{"POST /v1/join",
+          {json_reply(200, R"({"address":"10.0.0.9:7946","members":4})"),
+           json_reply(403, R"({"error":{"code":"bad_key","message":"10.0.0.9:7946 has another key"}})")}}});
+    const Ran met = run_cli({"join", "10.0.0.9:7946", "--data-dir", fake.data_dir()});
+    CHECK(met.code() == 0);
+    CHECK(met.says("4 members"));
+    CHECK(fake.asked() == "POST /v1/join {\"address\":\"10.0.0.9:7946\"}\n");
+    const Ran refused = run_cli({"join", "10.0.0.9:7946", "--data-dir", fake.data_dir()});
+    CHECK(refused.code() == 1);
+    CHECK(refused.says("another key"));
+    CHECK(run_cli({"join", "10.0.0.9", "--data-dir", fake.data_dir()}).code() == 2);
+    CHECK(run_cli({"join", "10.0.0.9:0", "--data-dir", fake.data_dir()}).code() == 2);
+}
+
+TEST_CASE("leave waits until the node has gone") {
+    // "left" before the hand-off is over would let an operator pull the plug too soon.
+    const FakeNode fake(Script{{"POST /v1/leave", {json_reply(202, R"({"state":"leaving"})")}},
+                         {"GET /v1/status", {json_reply(200, kStatus), json_reply(200, kStatus), ""}}});
+    const Ran ran = run_cli({"leave", "--data-dir", fake.data_dir()});
+    CHECK(ran.code() == 0);
+    CHECK(ran.says("left the mesh"));
+    CHECK(fake.asked() ==
+          "POST /v1/leave\nGET /v1/status\nGET /v1/status\nGET /v1/status\n");
+    const Ran hurried = run_cli({"leave", "--no-wait", "--json", "--data-dir", fake.data_dir()});
+    CHECK(parsed(hurried)["state"] == "leaving");
+}
+
+TEST_CASE("verify waits for the result, and damage is exit code 5 with a list") {
+    const std::string running =
+        R"({"state":"running","checked":1,"total":3,"bytes":10,"bytes_total":30,"bad":[]})";
+    const std::string clean =
+        R"({"state":"done","checked":3,"total":3,"bytes":30,"bytes_total":30,"bad":[]})";
+    const std::string damaged = R"({"state":"done","checked":3,"total":3,"bytes":30,"bytes_total":30,
+        "bad":[{"digest":")" + kDigest + R"(","problem":"chunk 7 differs","healed":true}]})";
+    {
+        const FakeNode fake(Script{{"POST /v1/verify", {json_reply(202, running)}},
+                             {"GET /v1/verify", {json_reply(200, running), json_reply(200, clean)}}});
+        const Ran ran = run_cli({"verify", "--data-dir", fake.data_dir()});
+        CHECK(ran.code() == 0);
+        CHECK(ran.says("3 blobs read back, 30 B: all as they should be"));
+        CHECK(fake.asked().starts_with("POST /v1/verify {\"digest\":null}\n"));
+    }
+    {
+        const FakeNode fake(Script{{"POST /v1/verify", {json_reply(202, running)}},
+                             {"GET /v1/verify", {json_reply(200, damaged)}}});
+        const Ran ran = run_cli({"verify", kDigest, "--data-dir", fake.data_dir()});
+        CHECK(ran.code() == 5);
+        CHECK(ran.says("chunk 7 differs"));
+        CHECK(fake.asked().starts_with("POST /v1/verify {\"digest\":\"" + kDigest + "\"}\n"));
+        const Ran as_json = run_cli({"verify", "--json", "--data-dir", fake.data_dir()});
+        CHECK(as_json.code() == 5);
+        CHECK(parsed(as_json)["bad"].size() == 1);
+    }
+}
+
+TEST_CASE("key show asks the node, and reads the file of a node that does not run") {
+    const FakeNode fake(Script{{"GET /v1/key", {json_reply(200, R"({"key":"0123456789abcdef","file":"/k"})")}}});
+    CHECK(run_cli({"key", "show", "--data-dir", fake.data_dir()}).out == "0123456789abcdef\n");
+    const Folder stopped;
+    stopped.write("cluster.key", "fedcba9876543210\n");
+    CHECK(run_cli({"key", "show", "--data-dir", stopped.path()}).out == "fedcba9876543210\n");
+    const Ran as_json = run_cli({"key", "show", "--json", "--data-dir", stopped.path()});
+    CHECK(parsed(as_json)["file"] == stopped.path() + "/cluster.key");
+    const Folder fresh;
+    CHECK(run_cli({"key", "show", "--data-dir", fresh.path()}).code() == 3);
+    const FakeNode open(Script{{"GET /v1/key", {json_reply(200, R"({"key":"","file":""})")}}});
+    CHECK(run_cli({"key", "show", "--data-dir", open.data_dir()}).code() == 4);
+}
+
+TEST_CASE("no node is exit code 3 for every command that needs one, with what to try") {
+    const Folder empty;
+    for (const std::vector<std::string>& words :
+         {std::vector<std::string>{"status"}, {"peers"}, {"blobs"}, {"blob", kDigest},
+          {"join", "10.0.0.9:7946"}, {"leave"}, {"verify"}}) {
+        CAPTURE(words[0]);
+        auto all = words;
+        all.insert(all.end(), {"--data-dir", empty.path()});
+        const Ran ran = run_cli(all);
+        CHECK(ran.code() == 3);
+        CHECK(ran.out.empty());
+        CHECK(ran.err.find(empty.path() + "/admin.sock") != std::string::npos);
+        CHECK(ran.err.find("is it running?") != std::string::npos);
+    }
+    CHECK(run_cli({"status", "--admin", "127.0.0.1:1"}).code() == 3);
+    CHECK(run_cli({"status", "--admin", "no-port"}).code() == 2);
+}
+
+TEST_CASE("a node of another version, or none at all, confuses nobody") {
+    // Missing fields, other types, errors of another shape: an answer in words, never a crash.
+    for (const std::string body : {"{}", "[]", "null", "7", "\"x\"", R"({"members":[],"store":"x","bytes":7})",
+                             R"({"rdma":{"enabled":true,"devices":[7,{"name":"rxe0"},"siw0"]},"warnings":[7]})",
+                             R"([{"name":7,"self":"yes","rtt_ms":"x"},7,null])"}) {
+        CAPTURE(body);
+        const FakeNode fake(Script{{"GET /v1/status", {json_reply(200, body)}},
+                             {"GET /v1/peers", {json_reply(200, body)}},
+                             {"GET /v1/blobs?limit=1000", {json_reply(200, body)}},
+                             {"GET /v1/blobs/" + kDigest, {json_reply(200, body)}},
+                             {"POST /v1/verify", {json_reply(200, body)}}});
+        CHECK(run_cli({"status", "--data-dir", fake.data_dir()}).code() == 0);
+        CHECK(run_cli({"peers", "--data-dir", fake.data_dir()}).code() == 0);
+        CHECK(run_cli({"blobs", "--data-dir", fake.data_dir()}).code() == 0);
+        CHECK(run_cli({"blob", kDigest, "--data-dir", fake.data_dir()}).code() == 0);
+        CHECK(run_cli({"verify", "--data-dir", fake.data_dir()}).code() == 0);
+    }
+    const FakeNode odd(Script{{"GET /v1/status", {json_reply(500, "oops")}},
+                        {"GET /v1/peers", {json_reply(200, "<html>")}},
+                        {"GET /v1/blobs?limit=1000", {json_reply(500, R"({"error":"x"})")}}});
+    CHECK(run_cli({"status", "--data-dir", odd.data_dir()}).code() == 1);
+    CHECK(run_cli({"peers", "--data-dir", odd.data_dir()}).says("without JSON"));
+    CHECK(run_cli({"blobs", "--data-dir", odd.data_dir()}).says("500"));
+    // An older node that does not know a path is not "the blob is not there".
+    CHECK(run_cli({"verify", "--data-dir", odd.data_dir()}).code() == 1);
+}
