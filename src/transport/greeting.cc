@@ -65,6 +65,12 @@ void Greeting::on_writable() {
 }
 
 void Greeting::on_poll_error(int os_errno) {
+    // A peer that says why it refuses and closes at once resets the link: its words are still here.
+    if (connected_ && take_input(os_errno)) return;
+    broke(os_errno);
+}
+
+void Greeting::broke(int os_errno) {
     end({false, std::string(connected_ ? "the link to " : "cannot connect to ") + setup_.remote.str() +
                     (connected_ ? " broke in the handshake: " : ": ") + std::strerror(os_errno)});
 }
@@ -81,40 +87,55 @@ void Greeting::on_timeout() {
                     std::to_string(millis_of(setup_.handshake_timeout)) + " ms"});
 }
 
-void Greeting::on_readable() {
+void Greeting::on_readable() { (void)take_input(0); }
+
+bool Greeting::take_input(int os_errno) {
     std::array<std::byte, 4096> place;  // NOLINT: filled by recv
     const ssize_t got = ::recv(setup_.fd.get(), place.data(), place.size(), 0);
-    if (got < 0) {
-        if (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR) return;
-        return on_poll_error(errno);
+    if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK || errno == EINTR)) return false;
+    if (got < 0 || (got == 0 && os_errno != 0)) {
+        broke(got < 0 ? errno : os_errno);
+        return true;
     }
     if (got == 0) {
-        return end({false, setup_.remote.str() + " closed the link in the handshake without a word; is "
-                                                 "it a FastReg port?"});
+        end({false, setup_.remote.str() + " closed the link in the handshake without a word; is it a "
+                                          "FastReg port?"});
+        return true;
     }
     frames_.feed(ByteView(place).first(static_cast<std::size_t>(got)));
     while (!handshake_.done()) {
         auto frame = frames_.next();
         if (!frame) {
-            return end({true, setup_.remote.str() + " does not speak FastReg: " + frame.error().what});
+            end({true, setup_.remote.str() + " does not speak FastReg: " + frame.error().what});
+            return true;
         }
         if (!*frame) {
-            if (frames_.rest().size() <= kUnreadMax) return;
-            return end({true, setup_.remote.str() + " sent an oversized frame in the handshake"});
+            if (frames_.rest().size() <= kUnreadMax) return false;
+            end({true, setup_.remote.str() + " sent an oversized frame in the handshake"});
+            return true;
         }
-        auto answers = handshake_.on_frame(**frame);
-        if (!answers) {
-            if (handshake_.farewell()) (void)say(*handshake_.farewell());
-            const bool later = handshake_.failure() == wire::CloseCode::busy ||
-                               handshake_.failure() == wire::CloseCode::going_away ||
-                               handshake_.failure() == wire::CloseCode::timeout;
-            return end({!later, answers.error().what});
-        }
-        for (const wire::Frame& answer : *answers) {
-            if (!say(answer)) return on_poll_error(errno);
-        }
+        if (!answer(**frame)) return true;
     }
     judge();
+    return true;
+}
+
+bool Greeting::answer(const wire::Frame& frame) {
+    auto answers = handshake_.on_frame(frame);
+    if (!answers) {
+        if (handshake_.farewell()) (void)say(*handshake_.farewell());
+        const bool later = handshake_.failure() == wire::CloseCode::busy ||
+                           handshake_.failure() == wire::CloseCode::going_away ||
+                           handshake_.failure() == wire::CloseCode::timeout;
+        end({!later, answers.error().what});
+        return false;
+    }
+    for (const wire::Frame& one : *answers) {
+        if (say(one)) continue;
+        broke(errno);
+        return false;
+    }
+    return true;
 }
 
 void Greeting::judge() {
@@ -135,7 +156,7 @@ void Greeting::finish() {
     const ByteView rest = frames_.rest();
     Greeted greeted{std::move(setup_.fd), handshake_.peer(), Bytes(rest.begin(), rest.end()),
                     setup_.remote};
-    const OnDone done = std::move(on_done_);
+    const OnDone done = std::exchange(on_done_, nullptr);
     done(std::move(greeted));
 }
 
@@ -143,7 +164,7 @@ void Greeting::end(GreetError error) {
     deadline_.cancel();
     poll_.close();
     setup_.fd.reset();
-    const OnDone done = std::move(on_done_);
+    const OnDone done = std::exchange(on_done_, nullptr);
     done(tl::unexpected(std::move(error)));
 }
 

@@ -63,8 +63,12 @@ class Greeting final : public uv::PollHandler {
     void begin();
     void on_timeout();
     [[nodiscard]] bool say(const wire::Frame& frame);
+    /// What has arrived; true when this ended the greeting, and perhaps this object with it.
+    [[nodiscard]] bool take_input(int os_errno);
+    [[nodiscard]] bool answer(const wire::Frame& frame);
     void judge();
     void finish();
+    void broke(int os_errno);
     void end(GreetError error);
 
     Setup setup_;

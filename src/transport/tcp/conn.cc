@@ -31,8 +31,7 @@ Conn::Conn(uv::Loop& loop, Setup setup, ConnOwner& owner)
       fd_(std::move(setup.fd)),
       dialled_(setup.dialled),
       requests_in_max_(setup.requests_in_max),
-      last_used_(loop.now()),
-      reported_at_(last_used_) {
+      last_used_(loop.now()) {
     frames_.feed(setup.rest);
 }
 

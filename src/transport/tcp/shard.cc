@@ -240,6 +240,7 @@ void Shard::adopt(Greeted greeted, bool dialled) {
         peer.fetches.pop_front();
         conn.fetch(std::move(order));
     }
+    if (dialled && conn.closed()) fail_waiting(peer, "the new connection broke at once");
 }
 
 void Shard::set_advertised(Endpoint gossip) { identity_.gossip = std::move(gossip); }
@@ -300,9 +301,7 @@ void Shard::on_closed(Conn& conn, const std::string& why) {
     peer.conns.erase(at);
     if (gate_->shard != nullptr) later([this] { graveyard_.clear(); });
     log::debug("data.link_down", {{"node", peer.id.brief()}, {"why", why}});
-    if (!peer.conns.empty() || peer.dial || !std::exchange(peer.up, false)) return;
-    context_.loop_side->tell(
-        [id = peer.id, why](DataHandler& handler) { handler.on_link_down(id, why); });
+    if (peer.conns.empty() && !peer.dial) fail_waiting(peer, why);
 }
 
 void Shard::warm_up(Conn& conn, std::uint64_t serial, const ServeOrder& order) {
