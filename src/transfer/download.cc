@@ -757,6 +757,8 @@ bool Download::useful(const Neighbour& neighbour) const {
 
 bool Download::has_source() const {
     return std::ranges::any_of(swarm_.all(), [&](const auto& entry) {
+        const Peer* peer = context_.find_peer(entry.first);
+        if (peer != nullptr && peer->on_probation()) return false;
         return entry.second.answered && useful(entry.second);
     });
 }

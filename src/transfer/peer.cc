@@ -24,7 +24,9 @@ Duration Peer::p90() const {
 }
 
 void Peer::on_request(Instant now) {
-    if (outstanding_++ == 0) quiet_since_ = now;
+    if (outstanding_++ != 0) return;
+    quiet_since_ = now;
+    moved_ = false;
 }
 
 void Peer::on_request_ended() {
@@ -35,6 +37,7 @@ void Peer::on_byte(Instant now) {
     quiet_since_ = now;
     if (probation_) avoid_until_ = {};
     probation_ = false;
+    moved_ = false;
 }
 
 Instant Peer::silent_since() const {
@@ -43,6 +46,7 @@ Instant Peer::silent_since() const {
 
 void Peer::put_on_probation(Instant now, Duration until_next_trial) {
     probation_ = true;
+    moved_ = true;
     avoid(now + until_next_trial);
 }
 
@@ -71,8 +75,7 @@ double Peer::cost(Duration tau) const {
 }
 
 void Peer::on_link_down() {
-    outstanding_ = 0;
-    probation_ = false;
+    outstanding_ = 0;  // a probation outlives the link: only a byte ends it
 }
 
 }  // namespace fastreg::transfer

@@ -38,7 +38,10 @@ class Peer {
     void on_byte(Instant now);
     /// Since when nothing came although something is outstanding; never() when nothing is.
     [[nodiscard]] Instant silent_since() const;
+    /// Silent: until the next byte, one trial at a time, the first after `until_next_trial`.
     void put_on_probation(Instant now, Duration until_next_trial);
+    /// What was outstanding when the silence began was moved elsewhere already.
+    [[nodiscard]] bool moved() const { return moved_; }
     [[nodiscard]] bool on_probation() const { return probation_; }
 
     /// BUSY, a damaged chunk, a refused request: soft, and it expires.
@@ -71,6 +74,7 @@ class Peer {
     std::size_t outstanding_ = 0;
     Instant quiet_since_{};
     bool probation_ = false;
+    bool moved_ = false;
     Instant avoid_until_{};
     Instant quarantine_until_{};
     Duration quarantine_span_{};

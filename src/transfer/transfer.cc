@@ -421,7 +421,7 @@ void Transfer::on_deadline(Instant now, Outbox& out) {
         if (since == Instant::never()) continue;
         if (now >= since + impl_->context.options.drop_after) {
             gone.push_back(node);
-        } else if (!peer.on_probation() && now >= since + impl_->context.options.silent_after) {
+        } else if (!peer.moved() && now >= since + impl_->context.options.silent_after) {
             peer.put_on_probation(now, kNextTrial);
             for (auto& [digest, download] : impl_->downloads) download->on_node_silent(now, node, out);
         }
@@ -442,7 +442,7 @@ Instant Transfer::next_deadline() const {
         const Instant since = peer.silent_since();
         if (since == Instant::never()) continue;
         const Options& options = impl_->context.options;
-        next = std::min(next, since + (peer.on_probation() ? options.drop_after : options.silent_after));
+        next = std::min(next, since + (peer.moved() ? options.drop_after : options.silent_after));
     }
     return next == Instant::never() ? next : std::max(next, impl_->ran + kDeadlineStep);
 }
