@@ -1,6 +1,7 @@
-// One HTTP request and its answer, between the socket (node/http_connection.cc) and whoever answers.
-// Lives on the io thread of its connection: everything here but post() is called there, and every
-// callback comes there. The client may go at any time; then calls do nothing, and on_done has said so.
+// One HTTP request and its answer, between the socket (node/http_connection.cc) and whoever
+// answers. Lives on the io thread of its connection: everything here but post() is called there,
+// and every callback comes there. The client may go at any time; then calls do nothing, and on_done
+// has said so.
 #pragma once
 
 #include <cstdint>
@@ -55,30 +56,33 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     /// The answer is given, or the client is gone.
     [[nodiscard]] bool done() const { return connection_ == nullptr; }
 
-    // The body. Not a byte of it is read before one of these (a client that waits for 100 Continue is
-    // told to go on then). At most one of them, once, before the answer.
+    // The body. Not a byte of it is read before one of these (a client that waits for 100 Continue
+    // is told to go on then). At most one of them, once, before the answer.
     void read_body(std::shared_ptr<BodySink> sink);
     /// The whole of it at once. Errc::too_large over `max`: answer 413; the connection closes then.
     void read_body(std::uint64_t max, std::function<void(Result<Bytes>)> done);
     void resume_body();
 
-    // The answer: one of these, once. To HEAD only the head is sent, whatever the body. An answer before
-    // the body was read closes the connection after it, unless the rest is here already.
+    // The answer: one of these, once. To HEAD only the head is sent, whatever the body. An answer
+    // before the body was read closes the connection after it, unless the rest is here already.
     void respond(http::ResponseHead head, std::string body = {});
     /// `head.content_length` must be the sum of all parts.
     void respond(http::ResponseHead head, std::vector<BodyPart> parts);
-    /// Bytes [begin, end) of a file that is still being written; `head.content_length` is end - begin.
-    /// The head goes out with the first bytes. `on_sent` is told how far the client is (an offset of
-    /// the file, the end of what was given to the kernel), about once a MiB and when it has caught up.
-    void respond_growing(http::ResponseHead head, std::uint64_t begin, std::uint64_t end,
+    /// Bytes [begin, end) of a file that is still being written; `head.content_length` is end -
+    /// begin. The head goes out with the first bytes. `on_sent` is told how far the client is (an
+    /// offset of the file, the end of what was given to the kernel), about once a MiB and when it
+    /// has caught up.
+    void respond_growing(http::ResponseHead head,
+                         std::uint64_t begin,
+                         std::uint64_t end,
                          std::function<void(std::uint64_t)> on_sent = {});
     /// Bytes before `ready_end` may be sent; nothing past it ever is. `file` may change (a repaired
     /// blob has a new inode).
     void advance(std::shared_ptr<store::File> file, std::uint64_t ready_end);
     /// The last advance() was the end: bytes up to `end` are ready.
     void finish();
-    /// The bytes will not come. Before the first byte was sent this answers `instead`; after that the
-    /// connection is cut, so that the client sees a short body and resumes.
+    /// The bytes will not come. Before the first byte was sent this answers `instead`; after that
+    /// the connection is cut, so that the client sees a short body and resumes.
     void fail(http::ResponseHead instead, std::string body);
 
     /// Called once: true when the last byte of the answer was given to the kernel, false when the

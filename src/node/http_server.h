@@ -1,6 +1,6 @@
 // Listens for HTTP and spreads connections over the io threads; limits and deadlines of
-// docs/PROTOCOL.md, "Limits". Made, drained and destroyed by the loop thread, which must not be one of
-// the io threads.
+// docs/PROTOCOL.md, "Limits". Made, drained and destroyed by the loop thread, which must not be one
+// of the io threads.
 #pragma once
 
 #include <atomic>
@@ -21,8 +21,8 @@ namespace fastreg::node {
 struct HttpOptions {
     std::size_t connections_max = 10'000;
     std::size_t connections_per_address_max = 1'024;
-    Duration head_deadline = 10s;      // from the first byte of a request (or the accept) to its end
-    Duration idle_deadline = 60s;      // between requests
+    Duration head_deadline = 10s;  // from the first byte of a request (or the accept) to its end
+    Duration idle_deadline = 60s;  // between requests
     Duration progress_deadline = 30s;  // a body, in or out, that does not move
     Duration linger = 5s;              // for a client that still sends after its answer
     std::size_t body_blocks = 64;      // of 256 KiB, for request bodies of all connections together
@@ -38,10 +38,15 @@ struct HttpMeters {
     Gauge& connections;
 };
 
+class HttpWorker;
+struct HttpShared;
+
 class HttpServer {
   public:
     /// `io` (at least one), `handler` and `meters` outlive the server.
-    HttpServer(std::vector<uv::LoopThread*> io, HttpOptions options, HttpHandler& handler,
+    HttpServer(std::vector<uv::LoopThread*> io,
+               HttpOptions options,
+               HttpHandler& handler,
                HttpMeters& meters);
     /// Cuts every connection, and returns when none is left.
     ~HttpServer();
@@ -61,11 +66,11 @@ class HttpServer {
 
   private:
     struct Acceptor;
-    struct Worker;
 
     std::vector<uv::LoopThread*> io_;
+    std::shared_ptr<HttpShared> shared_;
     std::shared_ptr<std::atomic<std::size_t>> connections_;
-    std::vector<std::shared_ptr<Worker>> workers_;
+    std::vector<std::shared_ptr<HttpWorker>> workers_;
     std::unique_ptr<Acceptor> acceptor_;
     Endpoint address_;
 };
