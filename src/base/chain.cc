@@ -135,10 +135,15 @@ std::uint64_t ChunkHasher::fed() const {
 bool ChunkHasher::holds(ByteView end) {
     if (state_->fed != state_->size) return false;
     if (state_->last) return state_->sha.finish() == state_->digest;
-    Bytes reached;
-    reached.reserve(64);
-    state_->sha.leave(reached);
-    return std::ranges::equal(reached, end);
+    return std::ranges::equal(reached(), end);
+}
+
+Bytes ChunkHasher::reached() const {
+    FR_ASSERT(state_->fed == state_->size && !state_->last);
+    Bytes link;
+    link.reserve(64);
+    state_->sha.leave(link);
+    return link;
 }
 
 bool chunk_holds(const Digest& digest, const ChunkGrid& grid, const Chain& chain, ChunkIndex index,

@@ -52,6 +52,9 @@ class ChunkHasher {
     /// True when the whole chunk was fed and it ends at `end` = S_(i+1), or, for the last chunk,
     /// when the padded result is the digest (`end` is ignored there). Call once.
     [[nodiscard]] bool holds(ByteView end);
+    /// S_(i+1) as these bytes have it, for who makes the chain: the whole chunk was fed, and it is not
+    /// the last one.
+    [[nodiscard]] Bytes reached() const;
 
   private:
     struct State;

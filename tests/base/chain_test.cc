@@ -91,6 +91,20 @@ TEST_CASE("the links are the states that FIPS 180-4 defines") {
           "fd4a8581c9c9ad613ef77d00958f36f0373fef498770714244f794f87b5fa38e");
 }
 
+TEST_CASE("who has the bytes first hand makes the links as they come") {
+    // The node that fetches from the origin shares chunks before the last one has arrived.
+    for (const HashAlg alg : {HashAlg::sha256, HashAlg::sha512}) {
+        const Blob blob(3 * 128 * kKiB + 5, alg);
+        Bytes link;
+        for (ChunkIndex i = 0; i < 3; ++i) {
+            ChunkHasher hasher(blob.made.digest, blob.made.grid, i, link);
+            hasher.update(blob.chunk(i));
+            link = hasher.reached();
+            CHECK(std::ranges::equal(link, blob.made.chain.state_before(i + 1)));
+        }
+    }
+}
+
 TEST_CASE("a wrong chunk does not hold") {
     // The plain case: damage or a lie anywhere in the chunk, the last one included.
     const Blob blob(300 * kKiB);
