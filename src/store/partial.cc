@@ -41,37 +41,56 @@ Result<Chain> Partial::chain() const {
     return Chain::from_bytes(digest_.alg, grid_, links_);
 }
 
+Status ChunkLanding::check(const Partial& partial, ChunkIndex index, ByteView start) {
+    const auto count = partial.grid().count();
+    if (index >= count) {
+        return fail(Errc::invalid_argument, "chunk " + std::to_string(index) + " of " +
+                                                partial.digest().str() + " does not exist: it has " +
+                                                std::to_string(count));
+    }
+    return index == 0 ? Status{} : check_link(partial, start);
+}
+
+Status ChunkLanding::check_link(const Partial& partial, ByteView link) {
+    const std::size_t wanted = link_size(partial.digest().alg);
+    if (link.size() == wanted) return {};
+    return fail(Errc::invalid_argument, "a link of " + partial.digest().str() + " has " +
+                                            std::to_string(link.size()) + " bytes instead of " +
+                                            std::to_string(wanted));
+}
+
 Result<std::shared_ptr<ChunkLanding>> ChunkLanding::create(std::shared_ptr<Partial> partial,
                                                            ChunkIndex index,
                                                            ByteView start,
                                                            ByteView end) {
-    const auto& grid = partial->grid();
-    if (index >= grid.count()) {
-        return fail(Errc::invalid_argument, "chunk " + std::to_string(index) + " of " +
-                                                partial->digest().str() + " does not exist: it has " +
-                                                std::to_string(grid.count()));
-    }
-    const std::size_t wanted = link_size(partial->digest().alg);
-    const std::size_t start_wanted = index == 0 ? 0 : wanted;
-    const std::size_t end_wanted = grid.is_last(index) ? 0 : wanted;
-    if ((start_wanted != 0 && start.size() != wanted) || (end_wanted != 0 && end.size() != wanted)) {
-        return fail(Errc::invalid_argument, "a link of chunk " + std::to_string(index) + " of " +
-                                                partial->digest().str() + " has not " +
-                                                std::to_string(wanted) + " bytes");
-    }
-    return std::shared_ptr<ChunkLanding>(new ChunkLanding(
-        std::move(partial), index, start_wanted == 0 ? ByteView{} : start,
-        end_wanted == 0 ? ByteView{} : end));
+    FR_TRY(check(*partial, index, start));
+    const bool last = partial->grid().is_last(index);
+    if (!last) FR_TRY(check_link(*partial, end));
+    if (index == 0) start = {};
+    if (last) end = {};
+    return std::shared_ptr<ChunkLanding>(
+        new ChunkLanding(std::move(partial), index, start, end, false));
+}
+
+Result<std::shared_ptr<ChunkLanding>> ChunkLanding::first_hand(std::shared_ptr<Partial> partial,
+                                                               ChunkIndex index,
+                                                               ByteView start) {
+    FR_TRY(check(*partial, index, start));
+    if (index == 0) start = {};
+    return std::shared_ptr<ChunkLanding>(
+        new ChunkLanding(std::move(partial), index, start, {}, true));
 }
 
 ChunkLanding::ChunkLanding(std::shared_ptr<Partial> partial,
                            ChunkIndex index,
                            ByteView start,
-                           ByteView end)
+                           ByteView end,
+                           bool first_hand)
     : partial_(std::move(partial)),
       index_(index),
       start_(start.begin(), start.end()),
       end_(end.begin(), end.end()),
+      first_hand_(first_hand),
       hasher_(partial_->digest(), partial_->grid(), index, start_) {}
 
 ChunkLanding::~ChunkLanding() {

@@ -77,6 +77,11 @@ class ChunkLanding {
     /// Errc::invalid_argument when an index or a length is wrong.
     [[nodiscard]] static Result<std::shared_ptr<ChunkLanding>> create(
         std::shared_ptr<Partial> partial, ChunkIndex index, ByteView start, ByteView end);
+    /// Loop thread. Bytes first hand from the origin, whose chain is still being made: nothing is compared
+    /// but, for the last chunk, the digest. After `stored` the end link is
+    /// partial()->link_before(index + 1). `start` as in create().
+    [[nodiscard]] static Result<std::shared_ptr<ChunkLanding>> first_hand(
+        std::shared_ptr<Partial> partial, ChunkIndex index, ByteView start);
     ~ChunkLanding();
     ChunkLanding(const ChunkLanding&) = delete;
     ChunkLanding& operator=(const ChunkLanding&) = delete;
@@ -86,12 +91,19 @@ class ChunkLanding {
 
   private:
     friend class PartialOps;
-    ChunkLanding(std::shared_ptr<Partial> partial, ChunkIndex index, ByteView start, ByteView end);
+    ChunkLanding(std::shared_ptr<Partial> partial,
+                 ChunkIndex index,
+                 ByteView start,
+                 ByteView end,
+                 bool first_hand);
+    static Status check(const Partial& partial, ChunkIndex index, ByteView start);
+    static Status check_link(const Partial& partial, ByteView link);
 
     std::shared_ptr<Partial> partial_;
     ChunkIndex index_;
     Bytes start_;
-    Bytes end_;
+    Bytes end_;  // of a first-hand landing: found by its lane
+    bool first_hand_ = false;
     // The lane's own.
     ChunkHasher hasher_;
     bool owns_chunk_ = false;

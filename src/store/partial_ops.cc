@@ -80,7 +80,9 @@ std::optional<PartialOps::Landed> PartialOps::land(Fs& fs,
     }
     landing.hasher_.update(data);
     if (landing.hasher_.fed() < whole) return std::nullopt;
-    if (!landing.hasher_.holds(landing.end_)) {
+    if (landing.first_hand_ && !partial.grid().is_last(landing.index_)) {
+        landing.end_ = landing.hasher_.reached();
+    } else if (!landing.hasher_.holds(landing.end_)) {
         return end(fs, landing, ChunkOutcome::bad_link, false);
     }
     if (const auto status = bring_in(landing); !status) {

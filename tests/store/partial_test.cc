@@ -187,6 +187,34 @@ TEST_CASE("two chains cannot be mixed into one blob") {
     CHECK(rig.read(blob.digest) == blob.data);
 }
 
+TEST_CASE("bytes from the origin make the chain as they come") {
+    // The node that fetches from upstream shares each chunk before the last one has arrived.
+    Rig rig;
+    const auto blob = make_blob(4 * kChunk + 9, 18);
+    const auto partial = rig.open_partial(blob);
+    REQUIRE(partial);
+    for (ChunkIndex i = 0; i < 5; ++i) {
+        const auto start = (*partial)->link_before(i);
+        const auto landing = ChunkLanding::first_hand(*partial, i, start);
+        REQUIRE(landing);
+        CHECK(rig.land_bytes(*landing, blob.chunk(i)) == ChunkOutcome::stored);
+        CHECK(std::ranges::equal((*partial)->link_before(i + 1), blob.link(i + 1)));
+    }
+    REQUIRE(rig.finish(*partial, Durability::durable));
+    CHECK(rig.read(blob.digest) == blob.data);
+
+    // An origin that sends something else is found out at the last link.
+    const auto other = make_blob(2 * kChunk, 19);
+    const auto wrong = make_blob(2 * kChunk, 20);
+    const auto second = rig.open_partial(other);
+    REQUIRE(second);
+    CHECK_FALSE(ChunkLanding::first_hand(*second, 1, {}));
+    CHECK(rig.land_bytes(*ChunkLanding::first_hand(*second, 0, {}), wrong.chunk(0)) ==
+          ChunkOutcome::stored);
+    const auto last = *ChunkLanding::first_hand(*second, 1, (*second)->link_before(1));
+    CHECK(rig.land_bytes(last, wrong.chunk(1)) == ChunkOutcome::bad_link);
+}
+
 TEST_CASE("a landing that fell to a conflict has lost its place for good") {
     // It wrote part of the chunk; another one wrote over that part since.
     Rig rig;
