@@ -1,0 +1,363 @@
+#include "repo/sync.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace fastreg::repo {
+
+namespace {
+
+constexpr int kAttempts = 2;
+constexpr Duration kRetryUnready = 1s;
+
+bool contains(const std::vector<NodeId>& nodes, const NodeId& node) {
+    return std::ranges::find(nodes, node) != nodes.end();
+}
+
+}  // namespace
+
+bool Sync::ready(ShardId shard) const {
+    const auto found = owned_.find(shard);
+    return found != owned_.end() && found->second.ready;
+}
+
+// Ownership.
+
+void Sync::on_owner_changes(Instant now, const std::vector<OwnerChange>& changes, Outbox& out) {
+    if (next_compare_ == Instant::never()) next_compare_ = now + mesh_.options.compare_interval;
+    for (const auto& change : changes) {
+        const auto shard = change.shard;
+        const auto& owners = mesh_.table.of(shard);
+        const bool was_mine = contains(change.before, mesh_.self);
+        if (!contains(owners, mesh_.self)) {
+            if (const auto it = owned_.find(shard); it != owned_.end()) {
+                if (!it->second.ready) --copying_;
+                owned_.erase(it);
+            }
+            if (!replica_.holds(shard)) continue;
+            // They copy from here when they know of it; a comparison makes sure that they do.
+            former_[shard] = Former{now + mesh_.options.former_owner_keeps, {}};
+            for (const auto& owner : owners) want(shard, owner);
+            continue;
+        }
+        former_.erase(shard);
+        const auto [it, added] = owned_.try_emplace(shard);
+        if (added) ++copying_;
+        // Who was alone until now may have been alone only because it had met nobody yet.
+        const bool alone = was_mine && change.before.size() == 1;
+        if (added || alone) {
+            begin(now, shard, it->second, change.before);
+            continue;
+        }
+        for (const auto& owner : owners) {
+            if (contains(change.before, owner) || owner == mesh_.self) continue;
+            want(shard, owner);
+            if (!it->second.ready && mesh_.table.reachable(owner)) it->second.waiting.insert(owner);
+        }
+        settle(now, shard, it->second);
+    }
+    step(now, out);
+}
+
+void Sync::begin(Instant now, ShardId shard, Owned& owned, const std::vector<NodeId>& before) {
+    if (owned.ready) ++copying_;
+    const bool kept = owned.kept || (owned.ready && replica_.rows() > 0);
+    owned = Owned{false, false, kept, {}};
+    const auto add = [&](const NodeId& node) {
+        if (node == mesh_.self || !mesh_.table.reachable(node)) return;
+        owned.waiting.insert(node);
+        want(shard, node);
+    };
+    for (const auto& node : before) add(node);
+    for (const auto& node : mesh_.table.of(shard)) add(node);
+    settle(now, shard, owned);
+}
+
+void Sync::want(ShardId shard, const NodeId& node) {
+    if (node != mesh_.self && mesh_.table.reachable(node)) peers_[node].compare.insert(shard);
+}
+
+void Sync::settle(Instant now, ShardId shard, Owned& owned) {
+    if (owned.ready || !owned.waiting.empty()) return;
+    const bool alone = mesh_.table.of(shard).size() == 1;
+    if (owned.compared || owned.kept || alone) {
+        owned.ready = true;
+        --copying_;
+    } else {
+        next_retry_ = std::min(next_retry_, now + kRetryUnready);
+    }
+}
+
+void Sync::complete(Instant now, ShardId shard, const NodeId& node) {
+    const auto it = owned_.find(shard);
+    if (it == owned_.end()) return;
+    it->second.waiting.erase(node);
+    it->second.compared = true;
+    settle(now, shard, it->second);
+}
+
+void Sync::fail(Instant now, const NodeId& node) {
+    if (peers_.erase(node) == 0) return;
+    for (auto& [shard, owned] : owned_) {
+        if (owned.waiting.erase(node) != 0) settle(now, shard, owned);
+    }
+}
+
+void Sync::retry_unready(Instant now) {
+    next_retry_ = Instant::never();
+    for (auto& [shard, owned] : owned_) {
+        if (!owned.ready && owned.waiting.empty()) begin(now, shard, owned, {});
+    }
+}
+
+void Sync::on_member(Instant now, const Member& member, bool was_reachable, Outbox& out) {
+    if (member.id == mesh_.self) return;
+    if (!member.reachable()) {
+        fail(now, member.id);
+    } else if (!was_reachable) {
+        for (const auto& [shard, owned] : owned_) {
+            if (mesh_.table.owns(shard, member.id)) want(shard, member.id);
+        }
+        for (const auto& [shard, former] : former_) {
+            if (mesh_.table.owns(shard, member.id)) want(shard, member.id);
+        }
+        if (next_retry_ != Instant::never()) retry_unready(now);
+    }
+    step(now, out);
+}
+
+void Sync::on_unreachable(Instant now, const NodeId& node, Outbox& out) {
+    fail(now, node);
+    step(now, out);
+}
+
+// Questions and answers.
+
+void Sync::step(Instant now, Outbox& out) {
+    for (auto it = peers_.begin(); it != peers_.end();) {
+        Peer& peer = it->second;
+        if (!peer.active.empty()) {
+            ++it;
+            continue;
+        }
+        auto& todo = peer.pull.empty() ? peer.compare : peer.pull;
+        if (todo.empty()) {
+            it = peers_.erase(it);
+            continue;
+        }
+        peer.pulling = !peer.pull.empty();
+        while (!todo.empty() && peer.active.size() < wire::kRepoSummaryItemsMax) {
+            peer.active.push_back(*todo.begin());
+            todo.erase(todo.begin());
+        }
+        peer.after.reset();
+        peer.attempts = 0;
+        ask(now, it->first, peer, out);
+        ++it;
+    }
+}
+
+void Sync::ask(Instant now, const NodeId& node, Peer& peer, Outbox& out) {
+    peer.request = mesh_.new_request();
+    peer.retry_at = now + mesh_.options.peer_timeout;
+    if (peer.pulling) {
+        wire::RepoPull pull{peer.request, peer.active, false, 0, {}, {}};
+        if (peer.after) {
+            pull.has_after = true;
+            pull.after_shard = peer.after->shard;
+            pull.after_repository = peer.after->repository;
+            pull.after_key = peer.after->key;
+        }
+        out.emplace_back(Send{node, std::move(pull)});
+        return;
+    }
+    wire::RepoSummary summary{peer.request, false, {}};
+    for (const auto shard : peer.active) {
+        const auto sum = replica_.sum(shard);
+        summary.items.push_back({shard, sum.count, sum.hash});
+    }
+    out.emplace_back(Send{node, std::move(summary)});
+}
+
+void Sync::on_summary(Instant now, const NodeId& from, const wire::RepoSummary& message,
+                      Outbox& out) {
+    if (!message.reply) {
+        wire::RepoSummary reply{message.request, true, {}};
+        for (const auto& item : message.items) {
+            const auto sum = replica_.sum(item.shard);
+            const auto former = former_.find(item.shard);
+            if (sum == Replica::Sum{item.count, item.hash}) {
+                if (former != former_.end()) former->second.handed.insert(from);
+                continue;
+            }
+            reply.items.push_back({item.shard, sum.count, sum.hash});
+            if (item.count > 0 && owned_.contains(item.shard)) {
+                peers_[from].pull.insert(item.shard);
+            }
+        }
+        out.emplace_back(Send{from, std::move(reply)});
+        step(now, out);
+        return;
+    }
+    const auto found = peers_.find(from);
+    if (found == peers_.end()) return;
+    Peer& peer = found->second;
+    if (peer.pulling || peer.active.empty() || peer.request != message.request) return;
+    const auto asked = std::move(peer.active);
+    peer.active.clear();
+    peer.retry_at = Instant::never();
+    std::set<ShardId> differ;
+    for (const auto& item : message.items) {
+        if (item.count > 0) differ.insert(item.shard);
+    }
+    for (const auto shard : asked) {
+        if (differ.contains(shard)) {
+            if (owned_.contains(shard)) peer.pull.insert(shard);
+            continue;
+        }
+        complete(now, shard, from);
+        const auto former = former_.find(shard);
+        const bool equal = std::ranges::none_of(
+            message.items, [&](const auto& item) { return item.shard == shard; });
+        if (former != former_.end() && equal) former->second.handed.insert(from);
+    }
+    step(now, out);
+}
+
+void Sync::on_pull(const NodeId& from, const wire::RepoPull& message, Outbox& out) {
+    std::optional<Replica::Cursor> after;
+    if (message.has_after) {
+        after = Replica::Cursor{message.after_shard, message.after_repository, message.after_key};
+    }
+    auto page = replica_.page(message.shards, after);
+    if (!page.more) {
+        for (const auto shard : message.shards) {
+            const auto former = former_.find(shard);
+            if (former != former_.end()) former->second.handed.insert(from);
+        }
+    }
+    out.emplace_back(Send{from, wire::RepoPage{message.request, std::move(page.rows), page.more}});
+}
+
+bool Sync::acceptable(const Row& row) {
+    const auto keep = mesh_.options.tombstone_keep_ms;
+    if (row.tombstone && hlc_millis(row.hlc) + keep < mesh_.wall_ms) return false;
+    const auto status = mesh_.hlc.observe(mesh_.wall_ms, row.hlc);
+    if (status) return true;
+    if (refused_++ == 0) log::warn("repo.row_refused", {{"why", status.error().what}});
+    return false;
+}
+
+void Sync::on_page(Instant now, const NodeId& from, const wire::RepoPage& message, Outbox& out) {
+    const auto found = peers_.find(from);
+    if (found == peers_.end()) return;
+    Peer& peer = found->second;
+    if (!peer.pulling || peer.active.empty() || peer.request != message.request) return;
+    if (peer.retry_at == Instant::never()) return;  // this page is on its way to the disk
+    peer.more = message.more;
+    if (message.more) {
+        Replica::Cursor last;
+        if (!message.rows.empty()) {
+            const auto& row = message.rows.back();
+            last = {shard_of_name(row.repository), row.repository, row.key};
+        }
+        if (message.rows.empty() || (peer.after && last <= *peer.after)) {
+            fail(now, from);  // it would go on for ever
+            step(now, out);
+            return;
+        }
+        peer.after = std::move(last);
+    }
+    std::vector<Row> rows;
+    for (const auto& row : message.rows) {
+        const auto shard = shard_of_name(row.repository);
+        const bool asked = std::ranges::binary_search(peer.active, shard);
+        if (asked && owned_.contains(shard) && acceptable(row)) rows.push_back(row);
+    }
+    peer.retry_at = Instant::never();
+    const auto request = peer.request;
+    const auto accepted =
+        replica_.accept(std::move(rows), {Waiter::Kind::copy, from, request}, out);
+    if (accepted.durable) on_copied(now, from, request, {}, out);
+}
+
+void Sync::on_copied(Instant now, const NodeId& from, RequestId request, const Status& status,
+                     Outbox& out) {
+    const auto found = peers_.find(from);
+    if (found == peers_.end() || found->second.request != request) return;
+    Peer& peer = found->second;
+    if (!status) {
+        log::error("repo.copy_failed", {{"from", from.brief()}, {"why", describe(status.error())}});
+        fail(now, from);
+    } else if (peer.more) {
+        peer.attempts = 0;
+        ask(now, from, peer, out);
+        return;
+    } else {
+        const auto done = std::move(peer.active);
+        peer.active.clear();
+        for (const auto shard : done) complete(now, shard, from);
+    }
+    step(now, out);
+}
+
+// Time.
+
+void Sync::compare_all(Outbox&) {
+    for (const auto& [shard, owned] : owned_) {
+        for (const auto& owner : mesh_.table.of(shard)) {
+            if (mesh_.self < owner) want(shard, owner);  // one side is enough
+        }
+    }
+    for (const auto& [shard, former] : former_) {
+        for (const auto& owner : mesh_.table.of(shard)) {
+            if (!former.handed.contains(owner)) want(shard, owner);
+        }
+    }
+}
+
+void Sync::drop_former(Instant now, Outbox& out) {
+    for (auto it = former_.begin(); it != former_.end();) {
+        const auto& [shard, former] = *it;
+        const bool copied = std::ranges::all_of(mesh_.table.of(shard), [&](const NodeId& owner) {
+            return former.handed.contains(owner);
+        });
+        if (former.drop_at > now || !copied || mesh_.table.of(shard).empty()) {
+            ++it;
+            continue;
+        }
+        replica_.drop_shard(shard, out);
+        it = former_.erase(it);
+    }
+}
+
+void Sync::on_deadline(Instant now, Outbox& out) {
+    std::vector<NodeId> silent;
+    for (auto& [node, peer] : peers_) {
+        if (peer.retry_at > now) continue;
+        if (++peer.attempts >= kAttempts) {
+            silent.push_back(node);
+        } else {
+            ask(now, node, peer, out);
+        }
+    }
+    for (const auto& node : silent) fail(now, node);
+    if (next_retry_ <= now) retry_unready(now);
+    if (next_compare_ <= now) {
+        const auto half = mesh_.options.compare_interval.count() / 2;
+        const auto jitter = mesh_.rng.below(static_cast<std::uint64_t>(half) + 1);
+        next_compare_ = now + Duration(half + static_cast<std::int64_t>(jitter));
+        compare_all(out);
+        drop_former(now, out);
+    }
+    step(now, out);
+}
+
+Instant Sync::next_deadline() const {
+    Instant next = std::min(next_compare_, next_retry_);
+    for (const auto& [node, peer] : peers_) next = std::min(next, peer.retry_at);
+    return next;
+}
+
+}  // namespace fastreg::repo

@@ -1,0 +1,86 @@
+// Keeps the owners of a shard equal: compares {count, hash} with each other owner when members change
+// and now and then, and copies what differs, both ways. A shard newly owned is not answered for until
+// every owner that can be reached, old and new, was compared with.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <set>
+#include <vector>
+
+#include "repo/mesh.h"
+#include "repo/replica.h"
+
+namespace fastreg::repo {
+
+class Sync {
+  public:
+    Sync(Mesh& mesh, Replica& replica) : mesh_(mesh), replica_(replica) {}
+
+    void on_owner_changes(Instant now, const std::vector<OwnerChange>& changes, Outbox& out);
+    void on_member(Instant now, const Member& member, bool was_reachable, Outbox& out);
+    void on_summary(Instant now, const NodeId& from, const wire::RepoSummary& message, Outbox& out);
+    void on_pull(const NodeId& from, const wire::RepoPull& message, Outbox& out);
+    void on_page(Instant now, const NodeId& from, const wire::RepoPage& message, Outbox& out);
+    /// A page copied from `from` is durable, or not.
+    void on_copied(Instant now, const NodeId& from, RequestId request, const Status& status,
+                   Outbox& out);
+    void on_unreachable(Instant now, const NodeId& node, Outbox& out);
+    void on_deadline(Instant now, Outbox& out);
+    [[nodiscard]] Instant next_deadline() const;
+
+    /// This node owns the shard and may answer for it.
+    [[nodiscard]] bool ready(ShardId shard) const;
+    [[nodiscard]] std::size_t owned() const { return owned_.size(); }
+    [[nodiscard]] std::size_t copying() const { return copying_; }
+    [[nodiscard]] std::uint64_t refused() const { return refused_; }
+
+  private:
+    struct Owned {
+        bool ready = false;
+        bool compared = false;     // with one other owner at least
+        bool kept = false;         // answered for it alone before, with rows: may again if all are silent
+        std::set<NodeId> waiting;  // still to be compared with
+    };
+    /// Rows of a shard that others own now, kept until all of them have copied it.
+    struct Former {
+        Instant drop_at;
+        std::set<NodeId> handed;
+    };
+    /// One question at a time to one other owner.
+    struct Peer {
+        std::set<ShardId> compare;
+        std::set<ShardId> pull;
+        std::vector<ShardId> active;  // shards of the open question, ascending
+        bool pulling = false;         // else comparing
+        std::optional<Replica::Cursor> after;
+        RequestId request = 0;
+        bool more = false;
+        Instant retry_at = Instant::never();
+        int attempts = 0;
+    };
+
+    void begin(Instant now, ShardId shard, Owned& owned, const std::vector<NodeId>& before);
+    void want(ShardId shard, const NodeId& node);
+    void complete(Instant now, ShardId shard, const NodeId& node);
+    void settle(Instant now, ShardId shard, Owned& owned);
+    void fail(Instant now, const NodeId& node);
+    void step(Instant now, Outbox& out);
+    void ask(Instant now, const NodeId& node, Peer& peer, Outbox& out);
+    void compare_all(Outbox& out);
+    void retry_unready(Instant now);
+    void drop_former(Instant now, Outbox& out);
+    [[nodiscard]] bool acceptable(const Row& row);
+
+    Mesh& mesh_;
+    Replica& replica_;
+    std::map<ShardId, Owned> owned_;
+    std::map<ShardId, Former> former_;
+    std::map<NodeId, Peer> peers_;
+    std::size_t copying_ = 0;
+    Instant next_compare_ = Instant::never();
+    Instant next_retry_ = Instant::never();
+    std::uint64_t refused_ = 0;
+};
+
+}  // namespace fastreg::repo
