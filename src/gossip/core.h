@@ -28,7 +28,7 @@ class RateLimit {
   private:
     std::size_t per_second_;
     std::size_t used_ = 0;
-    Instant window_{-1};
+    Instant window_{0};
 };
 
 class Gossip::Core {
