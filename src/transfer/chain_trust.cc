@@ -40,7 +40,11 @@ bool ChainTrust::add_own(ChunkIndex chunk, ByteView end_link) {
     if (was_known && at >= own_size_ &&
         !std::ranges::equal(ByteView(adopted_).subspan(at, link_), end_link)) {
         if (at != own_size_) return true;  // whose start was another's word proves nothing
-        drop();
+        for (const auto& [giver, authority] : givers_) caught_.insert(giver);
+        std::erase_if(claims_, [&](const Claim& claim) { return caught_.contains(claim.giver); });
+        givers_.clear();
+        adopted_.resize(own_size_);
+        ++generation_;
         append_own(end_link);
         return false;
     }
@@ -66,8 +70,7 @@ void ChainTrust::on_links(const NodeId& giver, bool authority, std::size_t offse
             if (worst == claims_.end()) return;
             claims_.erase(worst);
         }
-        // A claim starts where the adopted links end: what is before was agreed on.
-        claims_.push_back(Claim{giver, authority, adopted_});
+        claims_.push_back(Claim{giver, authority, {}});
         claim = std::prev(claims_.end());
     }
     claim->authority = claim->authority || authority;
@@ -79,11 +82,7 @@ void ChainTrust::on_links(const NodeId& giver, bool authority, std::size_t offse
 
 std::size_t ChainTrust::known_from(const NodeId& giver) const {
     const auto claim = std::ranges::find(claims_, giver, &Claim::giver);
-    return claim == claims_.end() ? adopted_.size() : claim->links.size();
-}
-
-void ChainTrust::forget(const NodeId& giver) {
-    std::erase_if(claims_, [&](const Claim& claim) { return claim.giver == giver; });
+    return claim == claims_.end() ? 0 : claim->links.size();
 }
 
 ChunkIndex ChainTrust::usable_end() const {
@@ -101,15 +100,29 @@ ByteView ChainTrust::end_of(ChunkIndex chunk) const {
 }
 
 void ChainTrust::drop() {
-    for (const NodeId& giver : givers_) {
-        caught_.insert(giver);
-        forget(giver);
-    }
+    for (const auto& [giver, authority] : givers_) caught_.insert(giver);
     givers_.clear();
     adopted_.resize(own_size_);
-    // The other claims may have begun where the wrong links ended: they are heard again from the start.
-    claims_.clear();
+    std::erase_if(claims_, [&](const Claim& claim) { return caught_.contains(claim.giver); });
     ++generation_;
+    adopt();
+}
+
+bool ChainTrust::contradicted(bool by_authority) const {
+    if (whole()) return false;
+    return std::ranges::any_of(claims_, [&](const Claim& claim) {
+        const std::size_t both = std::min(claim.links.size(), adopted_.size());
+        return (claim.authority || !by_authority) &&
+               !starts_with(claim.links, ByteView(adopted_).first(both));
+    });
+}
+
+void ChainTrust::set_aside() {
+    std::erase_if(claims_, [&](const Claim& claim) { return starts_with(claim.links, adopted_); });
+    givers_.clear();
+    adopted_.resize(own_size_);
+    ++generation_;
+    adopt();
 }
 
 bool ChainTrust::same_links(ByteView old_links, ChunkIndex chunk) const {
@@ -127,7 +140,7 @@ void ChainTrust::adopt() {
         for (const Claim& a : claims_) {
             if (a.links.size() <= adopted_.size() || !starts_with(a.links, adopted_)) continue;
             if (a.authority) {
-                givers_.insert(a.giver);
+                givers_[a.giver] = true;
                 extend(a.links);
                 grew = true;
                 break;
@@ -137,8 +150,8 @@ void ChainTrust::adopt() {
                 std::size_t agreed = common_prefix(a.links, b.links, adopted_.size());
                 agreed -= agreed % link_;
                 if (agreed <= adopted_.size()) continue;
-                givers_.insert(a.giver);
-                givers_.insert(b.giver);
+                givers_.try_emplace(a.giver, false);
+                givers_.try_emplace(b.giver, b.authority);
                 extend(ByteView(a.links).first(agreed));
                 grew = true;
                 break;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <set>
 #include <vector>
 
@@ -31,9 +32,6 @@ class ChainTrust {
     /// The byte from which this giver is to be asked on.
     [[nodiscard]] std::size_t known_from(const NodeId& giver) const;
     [[nodiscard]] bool may_give(const NodeId& giver) const { return !caught_.contains(giver); }
-    /// The giver vanished; what was adopted stays.
-    void forget(const NodeId& giver);
-
     /// Chunks before this index can be checked; the grid's count when the chain is whole.
     [[nodiscard]] ChunkIndex usable_end() const;
     [[nodiscard]] bool usable(ChunkIndex chunk) const { return chunk < usable_end(); }
@@ -47,11 +45,15 @@ class ChainTrust {
     /// S_(chunk+1); empty for the last chunk.
     [[nodiscard]] ByteView end_of(ChunkIndex chunk) const;
 
-    /// Who gave the adopted links; empty when they are own.
-    [[nodiscard]] const std::set<NodeId>& givers() const { return givers_; }
+    /// Who gave the adopted links, and whether as an authority; empty when they are own.
+    [[nodiscard]] const std::map<NodeId, bool>& givers() const { return givers_; }
     /// The adopted chain proved wrong: its givers are caught, another claim may be adopted.
     void drop();
-    /// Grows with every drop().
+    /// A claim differs from the adopted links, which are not whole.
+    [[nodiscard]] bool contradicted(bool by_authority) const;
+    /// Prefers the claims that contradict the adopted links; nobody is caught.
+    void set_aside();
+    /// Grows when adopted links are given up.
     [[nodiscard]] std::uint32_t generation() const { return generation_; }
     /// True when both links of the chunk are the same in `old_links` as in the adopted ones.
     [[nodiscard]] bool same_links(ByteView old_links, ChunkIndex chunk) const;
@@ -74,7 +76,7 @@ class ChainTrust {
     std::size_t whole_size_ = 0;
     Bytes adopted_;
     std::size_t own_size_ = 0;
-    std::set<NodeId> givers_;
+    std::map<NodeId, bool> givers_;
     std::set<NodeId> caught_;
     std::vector<Claim> claims_;
     std::uint32_t generation_ = 0;

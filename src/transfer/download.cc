@@ -10,6 +10,7 @@ constexpr Duration kAnswerWithin = 3s;      // an Interest
 constexpr Duration kChainWithin = 400ms;    // a ChainRequest
 constexpr Duration kChainRetryFirst = 5ms;  // of one that has no links yet
 constexpr Duration kChainRetryMax = 500ms;
+constexpr Duration kChainStall = 2s;        // without a chunk, under links that others contradict
 constexpr Duration kRedial = 1s;
 constexpr Duration kRedialNotHere = 30s;
 constexpr Duration kPoll = 100ms;  // nothing of a running download waits longer than this
@@ -19,7 +20,7 @@ constexpr std::size_t kOffersKept = 4;
 }  // namespace
 
 Download::Download(Instant now, const Digest& digest, Context& context)
-    : digest_(digest), context_(context), alive_at_(now), alive_checked_(now),
+    : digest_(digest), context_(context), stored_at_(now), alive_at_(now), alive_checked_(now),
       lookup_wait_(context.options.lookup_first) {}
 
 // What is here.
@@ -103,15 +104,17 @@ void Download::on_first_hand(Instant now, ChunkIndex chunk, Bytes end_link, Outb
     SourceShare& share = share_of(context_.self);
     ++share.chunks;
     share.bytes += grid_.size_of(chunk);
-    on_stored(now, chunk, out);
+    on_stored(now, context_.self, chunk, out);
 }
 
-void Download::on_stored(Instant now, ChunkIndex chunk, Outbox& out) {
+void Download::on_stored(Instant now, const NodeId& from, ChunkIndex chunk, Outbox& out) {
+    stored_at_ = now;
     alive_at_ = now;
     if (!have_.set(chunk)) return;
     picker_.close(chunk);
     limbo_.clear(chunk);
-    bad_.erase(chunk);
+    // It holds when it comes from somebody who did not make the chain: the others' copies were wrong.
+    if (!trust_.givers().contains(from)) name_suspects(chunk, out);
     for (bool found = true; found;) {
         found = false;
         for (const Request& request : requests_.all()) {
@@ -136,6 +139,7 @@ void Download::finish_if_complete(Outbox& out) {
     Completed done{digest_, *size_, *std::move(chain), {}};
     for (const auto& [node, share] : shares_) done.sources.push_back(share);
     while (!requests_.all().empty()) cancel_request(requests_.all().front(), out);
+    while (!bad_.empty()) name_suspects(bad_.begin()->first, out);  // the chain is proven
     out.push_back(std::move(done));
     over_ = true;
 }
@@ -477,6 +481,7 @@ void Download::on_chain_page(Instant now, const NodeId& from, const wire::ChainP
     }
     neighbour->chain_backoff = {};
     trust_.on_links(from, neighbour->authority(), message.offset, message.links);
+    reconsider_chain(now, out);
     settle_limbo(out);
 }
 
@@ -525,17 +530,34 @@ void Download::ask_chain_of(Instant now, const NodeId& node, Neighbour& neighbou
 void Download::on_bad_chunk(Instant now, const NodeId& from, ChunkIndex chunk, Outbox& out) {
     auto& senders = bad_[chunk];
     senders.insert(from);
-    const bool gave_chain = trust_.givers().contains(from);
     const bool again = senders.size() >= 2;
-    if (!again || gave_chain) {
+    const bool gave_chain = trust_.givers().contains(from);
+    if (trust_.givers().empty() || gave_chain) {
+        // Our own links, or the sender's own: no doubt.
         blame(now, from, "chunk " + std::to_string(chunk) + " does not have the links of the chain", out);
+        senders.erase(from);
+    } else {
+        shun(now, from, out);  // named once the chain is known to be right
     }
-    // Two that cannot both be wrong, or one that is no longer believed: so is the chain it gave.
+    // Two that cannot both be wrong, or a giver that is no longer believed: so is the chain.
     if (again || gave_chain) blame_chain(now, out);
+}
+
+void Download::name_suspects(ChunkIndex chunk, Outbox& out) {
+    const auto bad = bad_.extract(chunk);
+    if (!bad) return;
+    for (const NodeId& sender : bad.mapped()) {
+        out.push_back(Blame{sender, digest_,
+                            "chunk " + std::to_string(chunk) + " does not have the links of the chain"});
+    }
 }
 
 void Download::blame(Instant now, const NodeId& node, std::string why, Outbox& out) {
     out.push_back(Blame{node, digest_, std::move(why)});
+    shun(now, node, out);
+}
+
+void Download::shun(Instant now, const NodeId& node, Outbox& out) {
     context_.peer(node).quarantine(now, context_.options);
     remove_neighbour(now, node, kRedialNotHere, out);
     swarm_.ban(node);
@@ -543,10 +565,9 @@ void Download::blame(Instant now, const NodeId& node, std::string why, Outbox& o
 
 void Download::blame_chain(Instant now, Outbox& out) {
     if (trust_.givers().empty()) return;  // our own
-    const std::set<NodeId> givers = trust_.givers();
+    const std::map<NodeId, bool> givers = trust_.givers();
     for (const auto& [chunk, senders] : bad_) {
         for (const NodeId& sender : senders) {
-            if (givers.contains(sender)) continue;
             context_.peer(sender).absolve();
             swarm_.forgive(sender);
         }
@@ -554,9 +575,24 @@ void Download::blame_chain(Instant now, Outbox& out) {
     limbo_links_.assign(trust_.links().begin(), trust_.links().end());
     trust_.drop();
     chain_dropped(out);
-    for (const NodeId& giver : givers) {
-        if (!swarm_.banned(giver)) blame(now, giver, "gave a chain that does not lead to the digest", out);
+    // One that only passed the links on may have been deceived itself; its word on chains is not taken.
+    for (const auto& [giver, authority] : givers) {
+        if (authority && !swarm_.banned(giver)) {
+            blame(now, giver, "gave a chain that does not lead to the digest", out);
+        }
     }
+}
+
+void Download::reconsider_chain(Instant now, Outbox& out) {
+    // Links that end early and that others contradict lead nowhere: hear the others.
+    const bool relayed = std::ranges::none_of(
+        trust_.givers(), [](const auto& giver) { return giver.second; });
+    const bool stalled = now >= stored_at_ + kChainStall;
+    if (trust_.givers().empty() || (!relayed && !stalled) || !trust_.contradicted(relayed && !stalled)) return;
+    stored_at_ = now;
+    limbo_links_.assign(trust_.links().begin(), trust_.links().end());
+    trust_.set_aside();
+    chain_dropped(out);
 }
 
 void Download::chain_dropped(Outbox& out) {
@@ -568,6 +604,7 @@ void Download::chain_dropped(Outbox& out) {
     }
     std::erase_if(fresh_, [&](ChunkIndex i) { return limbo_.has(i); });
     bad_.clear();
+    for (const auto& [node, neighbour] : swarm_.all()) send_map(node, out);  // withdraws what is in doubt
 }
 
 void Download::settle_limbo(Outbox& out) {
@@ -602,7 +639,7 @@ void Download::on_chunk(Instant now, const NodeId& from, RequestId id, ChunkOutc
             ++share.chunks;
             share.bytes += bytes;
             requests_.remove(context_, id);
-            on_stored(now, chunk, out);
+            on_stored(now, from, chunk, out);
             return;
         }
         case ChunkOutcome::bad_checksum:
@@ -689,6 +726,9 @@ void Download::tick(Instant now, Outbox& out) {
     }
     for (const NodeId& node : mute) remove_neighbour(now, node, kRedial, out);
     dial(now, out);
+    reconsider_chain(now, out);
+    settle_limbo(out);
+    if (over_) return;
     ask_for_chain(now, out);
     mark_stale(now);
     hedge(now, out);

@@ -108,12 +108,15 @@ class Download {
     void settle_size(Instant now, Outbox& out);
     void ask_for_chain(Instant now, Outbox& out);
     void ask_chain_of(Instant now, const NodeId& node, Neighbour& neighbour, Outbox& out);
-    void on_stored(Instant now, ChunkIndex chunk, Outbox& out);
+    void on_stored(Instant now, const NodeId& from, ChunkIndex chunk, Outbox& out);
     void on_sample(Instant now, const Request& request);
     void on_bad_chunk(Instant now, const NodeId& from, ChunkIndex chunk, Outbox& out);
+    void name_suspects(ChunkIndex chunk, Outbox& out);
+    void shun(Instant now, const NodeId& node, Outbox& out);
     void blame(Instant now, const NodeId& node, std::string why, Outbox& out);
     void blame_chain(Instant now, Outbox& out);
     void chain_dropped(Outbox& out);
+    void reconsider_chain(Instant now, Outbox& out);
     void settle_limbo(Outbox& out);
     void finish_if_complete(Outbox& out);
     void assume_whole(const NodeId& node, Neighbour& neighbour);
@@ -143,6 +146,9 @@ class Download {
     /// What a reader waits for now; nothing when there is no reader.
     [[nodiscard]] std::vector<ChunkIndex> heads() const;
     [[nodiscard]] bool in_order() const;
+    /// So old that no cap keeps another copy from being asked for.
+    [[nodiscard]] bool stuck(Instant now, const Request& request) const;
+    [[nodiscard]] std::size_t fresh_copies(Instant now, ChunkIndex chunk) const;
     [[nodiscard]] bool may_duplicate(double share, ChunkIndex chunk, std::uint64_t spent) const;
     [[nodiscard]] Duration hedge_after(const Request& request) const;
 
@@ -175,6 +181,7 @@ class Download {
     std::uint64_t last_prefix_ = 0;
 
     std::uint64_t upstream_chunks_ = 0;
+    Instant stored_at_;
     Instant alive_at_;  // last progress, or a source in sight
     Instant alive_checked_;
     Instant wake_ = Instant::never();

@@ -9,6 +9,9 @@ namespace {
 
 constexpr int kStaleAfter = 4;    // tau
 constexpr int kEndgameAfter = 2;  // tau
+constexpr int kStuckAfter = 8;    // tau
+constexpr Duration kStuckMin = 500ms;
+constexpr double kStaleCost = 64;
 constexpr Duration kOffersQuiet = 500ms;  // an offering seed that offers nothing is pulled from
 
 }  // namespace
@@ -73,8 +76,10 @@ std::vector<Download::Choice> Download::choices(Instant now, std::size_t source_
         if (neighbour.offering && now < neighbour.last_offer + kOffersQuiet) continue;
         const Peer& peer = context_.peer(node);
         if (!peer.usable(now) || peer.outstanding() >= limit) continue;
-        if (!few && requests_.stale_at(node)) continue;
-        peers.push_back({peer.cost(pacing_.tau()), context_.rng.next(), &node, &neighbour});
+        const bool stale = requests_.stale_at(node);
+        if (!few && stale) continue;
+        const double cost = peer.cost(pacing_.tau()) * (stale ? kStaleCost : 1);
+        peers.push_back({cost, context_.rng.next(), &node, &neighbour});
     }
     std::ranges::sort(peers, [](const Choice& a, const Choice& b) {
         return std::tie(a.cost, a.tie) < std::tie(b.cost, b.tie);
@@ -162,17 +167,30 @@ bool Download::may_duplicate(double share, ChunkIndex chunk, std::uint64_t spent
     return spent == 0 || static_cast<double>(after) <= limit;
 }
 
+bool Download::stuck(Instant now, const Request& request) const {
+    return request.at_peer && now >= request.sent + std::max(kStuckMin, pacing_.tau() * kStuckAfter);
+}
+
+std::size_t Download::fresh_copies(Instant now, ChunkIndex chunk) const {
+    return static_cast<std::size_t>(std::ranges::count_if(requests_.all(), [&](const Request& r) {
+        return r.chunk == chunk && !stuck(now, r);
+    }));
+}
+
 bool Download::ask_endgame(Instant now, const std::vector<Choice>& peers, Outbox& out) {
-    if (!pacing_.measured() || missing() > context_.options.endgame_chunks) return false;
+    if (!pacing_.measured()) return false;
     std::vector<std::pair<Instant, ChunkIndex>> old;
     for (const Request& request : requests_.all()) {
         if (!request.at_peer || now < request.sent + pacing_.tau() * kEndgameAfter) continue;
-        if (requests_.copies(request.chunk) >= 2) continue;
+        // A node that trickles must not hold the last chunks for ever, however many it was given.
+        const bool free = stuck(now, request);
+        if (free ? fresh_copies(now, request.chunk) >= 1 : requests_.copies(request.chunk) >= 2) continue;
+        if (!free && missing() > context_.options.endgame_chunks) continue;
+        if (!free && !may_duplicate(context_.options.endgame_share, request.chunk, endgame_bytes_)) continue;
         old.emplace_back(request.sent, request.chunk);
     }
     std::ranges::sort(old);
     for (const auto& [sent, chunk] : old) {
-        if (!may_duplicate(context_.options.endgame_share, chunk, endgame_bytes_)) continue;
         for (const Choice& choice : peers) {
             if (!choice.neighbour->has.has(chunk) || requests_.asked(*choice.node, chunk)) continue;
             endgame_bytes_ += grid_.size_of(chunk);
@@ -193,9 +211,10 @@ void Download::hedge(Instant now, Outbox& out) {
     if (readers_.empty() || !opened_) return;
     for (const ChunkIndex head : heads()) {
         const auto it = std::ranges::find(requests_.all(), head, &Request::chunk);
-        if (it == requests_.all().end() || !it->at_peer || requests_.copies(head) >= 2) continue;
-        if (now < it->sent + hedge_after(*it)) continue;
-        if (!may_duplicate(context_.options.hedge_share, head, hedge_bytes_)) continue;
+        if (it == requests_.all().end() || !it->at_peer || now < it->sent + hedge_after(*it)) continue;
+        const bool free = stuck(now, *it) && fresh_copies(now, head) == 0;
+        if (!free && requests_.copies(head) >= 2) continue;
+        if (!free && !may_duplicate(context_.options.hedge_share, head, hedge_bytes_)) continue;
         for (const Choice& choice : choices(now, sources())) {
             if (!choice.neighbour->has.has(head) || requests_.asked(*choice.node, head)) continue;
             hedge_bytes_ += grid_.size_of(head);

@@ -61,7 +61,7 @@ TEST_CASE("a forged chain is found out and only chunks whose links differ come a
         CHECK(r.unfinished == 0);
         for (std::size_t n = 2; n <= 6; ++n) {
             CHECK(sim.outcome(n).completed);
-            CHECK_FALSE(named(sim.outcome(n).blamed, NodeId{}));
+            for (const NodeId& blamed : sim.outcome(n).blamed) CHECK(blamed == sim.id(1));
         }
     }
 }
@@ -75,6 +75,43 @@ TEST_CASE("a node that stops answering costs its neighbours less than a second")
     const auto r = report(sim, "one silent source of two");
     CHECK(r.unfinished == 0);
     CHECK(r.max <= 1.1 + 0.8 / seconds_of(sim.bound()));
+}
+
+TEST_CASE("a node that sends a byte every 300 ms keeps no chunk for ever") {
+    // It is never silent, and its map is true: only the age of its requests gives it away.
+    for (const ChunkIndex chunks : {ChunkIndex{16}, ChunkIndex{128}}) {
+        SwarmSim sim(small(12, chunks));
+        for (const std::size_t liar : {3U, 7U}) {
+            sim.make_complete(liar);
+            sim.fault(liar).trickles = true;
+        }
+        sim.add_reader(1);
+        sim.run(60s);
+        const auto r = report(sim, "two tricklers of 12");
+        CHECK(r.unfinished == 0);
+        CHECK(r.max <= (chunks == 16 ? 5 : 1.6));  // one of 16 chunks is a long time to tell slow from stuck
+    }
+}
+
+TEST_CASE("a third of the swarm dies and a tenth lies: the rest finishes with the right bytes") {
+    // The worst day of a cluster, all at once.
+    SwarmSim sim(small(20, 256, 3));
+    sim.make_complete(1);
+    sim.fault(1).forged_chain = true;
+    sim.make_complete(2);
+    sim.fault(2).bad_chunks = true;
+    for (std::size_t n = 3; n <= 8; ++n) {
+        sim.fault(n).dies = sim.now() + static_cast<std::int64_t>(n) * 200ms;
+    }
+    sim.run(60s);
+    const auto r = report(sim, "six of 20 die, two lie");
+    CHECK(r.unfinished == 0);
+    CHECK(r.max <= 2.5);
+    for (std::size_t n = 9; n <= 20; ++n) {
+        for (const NodeId& blamed : sim.outcome(n).blamed) {
+            CHECK((blamed == sim.id(1) || blamed == sim.id(2)));
+        }
+    }
 }
 
 TEST_CASE("the only source stops answering: the link is dropped and the download fails by itself") {

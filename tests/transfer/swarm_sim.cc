@@ -276,6 +276,10 @@ void SwarmSim::handle(std::size_t n, Action& action) {
 void SwarmSim::start_flow(std::size_t from, const ServeChunk& serve) {
     Node& node = *nodes_[from];
     if (node.fault.silent) return;
+    if (node.fault.trickles) {
+        trickle(index_of(serve.to), from, serve.request);
+        return;
+    }
     auto flow = std::make_shared<Flow>();
     flow->from = from;
     flow->to = index_of(serve.to);
@@ -284,6 +288,16 @@ void SwarmSim::start_flow(std::size_t from, const ServeChunk& serve) {
     flow->length = serve.length;
     node.flows.push_back(std::move(flow));
     pump_uplink(from);
+}
+
+void SwarmSim::trickle(std::size_t to, std::size_t from, RequestId request) {
+    at(now_ + 300ms, [this, to, from, request] {
+        Node& node = *nodes_[to];
+        if (node.dead || !node.fetches.contains(request)) return;
+        node.core->on_bytes(now_, id(from), request, 1);
+        drain(to);
+        trickle(to, from, request);
+    });
 }
 
 void SwarmSim::pump_uplink(std::size_t n) {

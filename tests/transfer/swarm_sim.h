@@ -33,6 +33,7 @@ struct Fault {
     bool bad_chunks = false;     // what it serves does not hold
     bool forged_chain = false;   // and its chain is made up; it claims to be complete
     bool silent = false;         // takes requests, sends no byte
+    bool trickles = false;       // one byte per 300 ms, true map
     double uplink = 1;           // times the line rate
     double bad_share = 1;        // of its chunks, with bad_chunks
     std::optional<Instant> dies; // link down seen by all one RTT later
@@ -102,6 +103,7 @@ class SwarmSim {
     void drain(std::size_t n);
     void handle(std::size_t n, Action& action);
     void start_flow(std::size_t from, const ServeChunk& serve);
+    void trickle(std::size_t to, std::size_t from, RequestId request);
     void pump_uplink(std::size_t n);
     void on_quantum(std::size_t to, const std::shared_ptr<Flow>& flow);
     [[nodiscard]] Bytes link(std::size_t version, ChunkIndex i) const;
