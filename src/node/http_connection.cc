@@ -188,6 +188,7 @@ bool HttpConnection::parse_head() {
 
 void HttpConnection::begin_request(http::Request request) {
     worker_.meters().requests.add();
+    if (log::enabled(log::Level::debug)) began_ = worker_.loop().now();
     clear_deadline();
     head_started_ = false;
     phase_ = Phase::in_hand;
@@ -281,9 +282,28 @@ void HttpConnection::respond(http::ResponseHead head,
                              std::vector<BodyPart> parts,
                              std::string body) {
     if (answering_) return;
+    const bool head_only =
+        exchange_->request_.method == http::Method::head || http::never_has_body(head.status);
+    if (!head_only) {
+        // A length that is not that of the body would make the client misread the next answer.
+        std::uint64_t length = body.size();
+        for (const BodyPart& part : parts) length += part.text.size() + part.length;
+        if (length != head.content_length) {
+            log::error("http.answer_length_wrong",
+                       {{"path", exchange_->request_.path},
+                        {"announced", head.content_length.value_or(0)},
+                        {"actual", length}});
+            head = {};
+            head.status = 500;
+            head.content_length = 0;
+            parts.clear();
+            body.clear();
+        }
+    }
     decide_keep();
+    status_ = head.status;
     std::string text = head_text(head);
-    if (exchange_->request_.method == http::Method::head || http::never_has_body(head.status)) {
+    if (head_only) {
         parts.clear();
     } else {
         text += body;
@@ -299,6 +319,7 @@ void HttpConnection::respond_growing(http::ResponseHead head,
                                      std::function<void(std::uint64_t)> on_sent) {
     if (answering_) return;
     decide_keep();
+    status_ = head.status;
     if (exchange_->request_.method == http::Method::head || begin >= end) {
         answer_.start(head_text(head), {});
     } else {
@@ -331,6 +352,7 @@ void HttpConnection::fail(http::ResponseHead instead, std::string body) {
         return;
     }
     if (!instead.content_length) instead.content_length = body.size();
+    status_ = instead.status;
     answer_.start(head_text(instead) + body, {});
     pump();
 }
@@ -384,6 +406,7 @@ void HttpConnection::finish_answer() {
     answering_ = false;
     answer_ = {};
     const bool keep = keep_ && !worker_.draining();
+    if (exchange_ && log::enabled(log::Level::debug)) log_answer();
     if (keep) phase_ = Phase::head;
     if (const auto exchange = std::move(exchange_)) exchange->end(true);
     if (closed_) return;
@@ -398,6 +421,15 @@ void HttpConnection::finish_answer() {
     } else {
         run({});
     }
+}
+
+void HttpConnection::log_answer() const {
+    log::debug("http.answered",
+               {{"peer", remote_.str()},
+                {"method", exchange_->request_.method_name},
+                {"path", exchange_->request_.path},
+                {"status", status_},
+                {"ms", millis_of(worker_.loop().now() - began_)}});
 }
 
 // Closing with unread bytes resets the connection, and the client may lose the answer to that.

@@ -82,6 +82,7 @@ class HttpConnection final : public uv::PollHandler {
     void decide_keep();
     void pump();
     void finish_answer();
+    void log_answer() const;
     void linger();
 
     void set_deadline(Duration from_now);
@@ -110,6 +111,8 @@ class HttpConnection final : public uv::PollHandler {
     std::shared_ptr<Exchange> exchange_;
     bool answering_ = false;  // an answer was given to send
     bool keep_ = false;
+    int status_ = 0;   // of the answer
+    Instant began_{};  // when the request's head was there; set for the debug log only
     bool head_started_ = false;
     bool writable_wanted_ = false;
     bool pumping_ = false;

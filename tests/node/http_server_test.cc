@@ -616,6 +616,17 @@ TEST_CASE("a port in use says which flag to change") {
     CHECK(status.error().what.find("--http-listen") != std::string::npos);
 }
 
+TEST_CASE("an answer whose length is wrong becomes an error, not a broken connection") {
+    Served served([](const std::shared_ptr<Exchange>& exchange) {
+        http::ResponseHead head = ok_head();
+        head.content_length = 100;
+        exchange->respond(head, "short");
+    });
+    Client client(served.port());
+    CHECK(client.ask(get("/")).status == 500);
+    CHECK(client.ask(get("/")).status == 500);
+}
+
 TEST_CASE("hundreds of connections come and go, and no descriptor stays") {
     const std::size_t before = open_descriptors();
     {
