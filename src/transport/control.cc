@@ -79,10 +79,20 @@ struct ControlMesh::Impl final : ControlLinkOwner {
     ControlLink* find(NodeId peer, wire::Purpose purpose) {
         const auto found = links.find({peer, purpose});
         if (found == links.end()) return nullptr;
-        for (const auto& link : found->second) {
-            if (!link->closed()) return link.get();
+        // The newest first: of a peer that came back, the older link may be dead without a sign.
+        for (auto at = found->second.rbegin(); at != found->second.rend(); ++at) {
+            if (!(*at)->closed()) return at->get();
         }
         return nullptr;
+    }
+
+    /// What an earlier boot of the same node left behind.
+    void close_older_boots(const Side& side, BootEpoch epoch) {
+        for (const auto& link : links[side]) {
+            if (link->theirs().boot_epoch < epoch) {
+                link->close(wire::CloseCode::going_away, "the peer has started anew");
+            }
+        }
     }
 
     ControlLink* find_dialled(const Endpoint& address, wire::Purpose purpose) {
@@ -168,6 +178,7 @@ struct ControlMesh::Impl final : ControlLinkOwner {
             ControlLink::Limits{options.queue_frames_max, options.queue_bytes_max}, *this);
         ControlLink* link = made.get();
         const Side side{link->peer(), link->purpose()};
+        close_older_boots(side, link->theirs().boot_epoch);
         links[side].push_back(std::move(made));
         if (dialled.empty()) {
             ++inbound;

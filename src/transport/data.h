@@ -77,7 +77,8 @@ class DataHandler {
     virtual void on_message(NodeId from, wire::TransferMessage message) = 0;
     /// Exactly once for every fetch().
     virtual void on_fetch_done(NodeId from, RequestId request, FetchEnd end) = 0;
-    /// `bytes` more of the chunk arrived: the peer is alive.
+    /// `bytes` more of the chunk arrived: the peer is alive. 0: this node itself does not read for want
+    /// of free blocks, and the peer is not to blame for the silence; said every 100 ms.
     virtual void on_progress(NodeId from, RequestId request, std::uint64_t bytes) = 0;
     /// Exactly once for every serve(): `ok` when the last byte was given to the kernel. `bytes` is what
     /// was given either way.

@@ -15,8 +15,10 @@ namespace {
 
 /// Hello, Proof and Close are smaller: a peer that has sent more without a whole frame is not one.
 constexpr std::size_t kUnreadMax = wire::kHelloBodyMax + wire::kFrameHeaderSize;
-/// Bytes unacknowledged for longer break the connection; liveness is judged sooner by the cores.
-constexpr Duration kUserTimeout = 10s;
+/// Bytes unacknowledged, or a receiver that reads nothing, for longer break the connection; the cores
+/// judge sooner. On data connections a receiver without free blocks is honest for a while.
+constexpr Duration kControlUserTimeout = 10s;
+constexpr Duration kDataUserTimeout = 30s;
 
 }  // namespace
 
@@ -43,7 +45,8 @@ Greeting::Greeting(uv::Loop& loop, Setup setup, OnDone on_done)
 
 void Greeting::begin() {
     uv::tune_stream(setup_.fd.get());
-    uv::set_user_timeout(setup_.fd.get(), kUserTimeout);
+    const bool data = setup_.mine.purpose == wire::Purpose::data;
+    uv::set_user_timeout(setup_.fd.get(), data ? kDataUserTimeout : kControlUserTimeout);
     deadline_.set(setup_.handshake_timeout);
     poll_.watch(true, false);
     for (const wire::Frame& frame : handshake_.start()) {

@@ -251,6 +251,25 @@ TEST_CASE("a peer that goes is reported once, its last frames are given back, an
     REQUIRE(until(loop, [&] { return a.downs == 2 && b->downs == 1; }));
 }
 
+TEST_CASE("a peer that starts anew replaces what its earlier boot left open") {
+    // After a power cut the old link looks open for minutes and would swallow every probe.
+    uv::Loop loop;
+    Member a(loop, 1);
+    RawPeer old(loop, a.address);
+    REQUIRE(old.greet(identity(2), Purpose::gossip));
+    REQUIRE(until(loop, [&] { return a.ups == 1; }));
+    Identity reborn = identity(2);
+    reborn.epoch = 2;
+    RawPeer fresh(loop, a.address);
+    REQUIRE(fresh.greet(reborn, Purpose::gossip));
+    CHECK(old.closed_by_peer());
+    REQUIRE(until(loop, [&] { return a.ups == 2; }));
+    a.mesh->send(test::node(2), {}, Purpose::gossip, frame(5));
+    const auto got = fresh.next_frame();
+    REQUIRE(got);
+    CHECK(got->request == 5);
+}
+
 TEST_CASE("idle links close, kept ones stay, the least recently used makes room") {
     // 10,000 members must not mean 10,000 connections.
     uv::Loop loop;

@@ -28,6 +28,7 @@ Conn::Conn(uv::Loop& loop, Setup setup, ConnOwner& owner)
       owner_(owner),
       id_(setup.id),
       peer_(setup.peer),
+      epoch_(setup.epoch),
       fd_(std::move(setup.fd)),
       dialled_(setup.dialled),
       requests_in_max_(setup.requests_in_max),
@@ -165,6 +166,11 @@ bool Conn::take_block() {
     paused_ = !body_.block;
     body_.needs_block = paused_;
     return !paused_;
+}
+
+void Conn::report_pause() {
+    if (closed_ || !paused_) return;
+    for (const auto& [request, fetch] : fetches_) owner_.on_progress(*this, request, 0);
 }
 
 void Conn::resume() {

@@ -48,6 +48,7 @@ class Conn final : public uv::PollHandler {
     struct Setup {
         std::uint64_t id = 0;  // never used twice by the owner
         NodeId peer;
+        BootEpoch epoch = 0;
         uv::Fd fd;
         Bytes rest;         // bytes that came behind the handshake
         bool dialled = false;  // by this node
@@ -61,6 +62,7 @@ class Conn final : public uv::PollHandler {
 
     [[nodiscard]] std::uint64_t id() const { return id_; }
     [[nodiscard]] NodeId peer() const { return peer_; }
+    [[nodiscard]] BootEpoch epoch() const { return epoch_; }
     [[nodiscard]] bool dialled() const { return dialled_; }
     [[nodiscard]] bool closed() const { return closed_; }
     [[nodiscard]] Instant last_used() const { return last_used_; }
@@ -77,6 +79,8 @@ class Conn final : public uv::PollHandler {
     void on_warmed(std::uint64_t serial, bool ok);
     /// A block may be free again.
     void resume();
+    /// Not reading for want of blocks: says so for every open fetch.
+    void report_pause();
     /// Ends all fetches (with `end`) and serves, then on_closed.
     void close(const std::string& why, FetchEnd end = FetchEnd::link_lost);
 
@@ -126,6 +130,7 @@ class Conn final : public uv::PollHandler {
     ConnOwner& owner_;
     const std::uint64_t id_;
     const NodeId peer_;
+    const BootEpoch epoch_;
     uv::Fd fd_;
     uv::Poll poll_;
     const bool dialled_;

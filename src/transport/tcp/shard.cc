@@ -10,7 +10,8 @@ namespace fastreg::transport::tcp {
 
 namespace {
 
-constexpr Duration kTick = 5s;
+constexpr Duration kTick = 100ms;
+constexpr Duration kSweepEvery = 5s;
 /// After a failed dial: what asks for the same peer meanwhile waits, so that nobody spins.
 constexpr Duration kRetryAfter = 250ms;
 constexpr std::size_t kWaitingMessagesMax = 4096;
@@ -204,6 +205,7 @@ void Shard::fail_waiting(Peer& peer, const std::string& why) {
 
 void Shard::adopt(Greeted greeted, bool dialled) {
     Peer& peer = peer_of(greeted.theirs.node_id);
+    close_older_boots(peer, greeted.theirs.boot_epoch);
     if (!dialled) {
         ++context_.inbound;
         const auto is_inbound = [](const auto& conn) { return !conn->dialled(); };
@@ -215,6 +217,7 @@ void Shard::adopt(Greeted greeted, bool dialled) {
     auto made = std::make_unique<Conn>(loop_,
                                        Conn::Setup{.id = ++conn_ids_,
                                                    .peer = peer.id,
+                                                   .epoch = greeted.theirs.boot_epoch,
                                                    .fd = std::move(greeted.fd),
                                                    .rest = std::move(greeted.rest),
                                                    .dialled = dialled,
@@ -241,6 +244,14 @@ void Shard::adopt(Greeted greeted, bool dialled) {
         conn.fetch(std::move(order));
     }
     if (dialled && conn.closed()) fail_waiting(peer, "the new connection broke at once");
+}
+
+void Shard::close_older_boots(Peer& peer, BootEpoch epoch) {
+    std::vector<Conn*> old;
+    for (const auto& conn : peer.conns) {
+        if (conn->epoch() < epoch) old.push_back(conn.get());
+    }
+    for (Conn* conn : old) conn->close("the peer has started anew");
 }
 
 void Shard::set_advertised(Endpoint gossip) { identity_.gossip = std::move(gossip); }
@@ -325,7 +336,10 @@ std::shared_ptr<BlockPool> Shard::make_reserve(Conn& conn) {
 
 void Shard::on_tick() {
     tick_.set(kTick);
+    for (const auto& [id, conn] : conns_) conn->report_pause();
     const Instant now = loop_.now();
+    if (now < next_sweep_) return;
+    next_sweep_ = now + kSweepEvery;
     std::vector<Conn*> idle;
     for (const auto& [id, conn] : conns_) {
         if (!conn->in_use() && now - conn->last_used() > context_.options.idle) idle.push_back(conn);

@@ -108,6 +108,7 @@ class Shard final : public ConnOwner {
     void ensure_dial(Peer& peer);
     void dial(Peer& peer);
     void on_dialled(NodeId id, tl::expected<Greeted, GreetError> outcome);
+    static void close_older_boots(Peer& peer, BootEpoch epoch);
     void fail_waiting(Peer& peer, const std::string& why);
     void on_tick();
     void later(uv::Job job);
@@ -121,6 +122,7 @@ class Shard final : public ConnOwner {
     std::vector<std::unique_ptr<Conn>> graveyard_;
     std::uint64_t conn_ids_ = 0;
     std::size_t turn_ = 0;
+    Instant next_sweep_;
     RefusalLog refusals_;
     std::vector<std::byte> scratch_;
     uv::Timer tick_;
