@@ -1,0 +1,236 @@
+#include "node/mesh.h"
+
+#include "base/clock.h"
+#include "base/log.h"
+
+namespace fastreg::node {
+
+namespace {
+
+class OpenFile final : public transport::FileRef {
+  public:
+    explicit OpenFile(std::shared_ptr<store::File> file) : file_(std::move(file)) {}
+    [[nodiscard]] int fd() const override { return file_->native_handle(); }
+
+  private:
+    std::shared_ptr<store::File> file_;
+};
+
+transfer::ChunkOutcome outcome_of(store::ChunkOutcome outcome) {
+    switch (outcome) {
+        case store::ChunkOutcome::stored: return transfer::ChunkOutcome::stored;
+        case store::ChunkOutcome::bad_checksum: return transfer::ChunkOutcome::bad_checksum;
+        case store::ChunkOutcome::bad_link:
+        case store::ChunkOutcome::conflict: return transfer::ChunkOutcome::bad_link;
+        case store::ChunkOutcome::disk_full: return transfer::ChunkOutcome::disk_full;
+        case store::ChunkOutcome::disk_error: break;
+    }
+    return transfer::ChunkOutcome::disk_error;
+}
+
+}  // namespace
+
+/// Carries blocks from an io thread to the loop.
+class Mesh::Sink final : public transport::ChunkSink {
+  public:
+    Sink(uv::Loop& loop, std::shared_ptr<Mesh*> mesh, RequestId request)
+        : loop_(loop), mesh_(std::move(mesh)), request_(request) {}
+
+    void on_block(std::uint64_t offset, Block block, std::optional<Xxh128> checksum) override {
+        loop_.post([mesh = mesh_, request = request_, offset, block = std::move(block), checksum]() mutable {
+            if (*mesh != nullptr) (*mesh)->on_block(request, offset, std::move(block), checksum);
+        });
+    }
+
+  private:
+    uv::Loop& loop_;
+    std::shared_ptr<Mesh*> mesh_;
+    RequestId request_;
+};
+
+Mesh::Mesh(uv::Loop& loop, MeshOptions options, Metrics& metrics)
+    : loop_(loop),
+      options_(std::move(options)),
+      timer_(loop,
+             [this] {
+                 deadline_ = Instant::never();
+                 if (core_ != nullptr) core_->on_deadline();
+             }),
+      metric_in_(metrics.counter("fastreg_bytes_total", "Bytes of blobs moved, by where they came from",
+                                 R"(direction="in",source="peer",transport="tcp")")),
+      metric_out_(metrics.counter("fastreg_bytes_total", "Bytes of blobs moved, by where they came from",
+                                  R"(direction="out",source="local",transport="tcp")")),
+      metric_hash_failures_(metrics.counter("fastreg_chunk_hash_failures_total",
+                                            "Chunks from peers whose link of the digest chain did not hold")),
+      self_(std::make_shared<Mesh*>(this)) {}
+
+Mesh::~Mesh() {
+    *self_ = nullptr;
+    close();
+}
+
+void Mesh::close() {
+    core_ = nullptr;
+    timer_.cancel();
+    data_.reset();
+    control_.reset();
+}
+
+Status Mesh::listen() {
+    transport::ControlMesh::Options control;
+    control.identity = options_.identity;
+    control.listen = options_.gossip_listen;
+    control_ = std::make_unique<transport::ControlMesh>(loop_, control, static_cast<ControlHandler&>(*this));
+    FR_TRY_ASSIGN(const auto gossip_port, control_->listen());
+    gossip_ = {options_.gossip_listen.host, gossip_port};
+
+    transport::TcpTransport::Options data;
+    data.identity = options_.identity;
+    data.listen = options_.transfer_listen;
+    data.threads = options_.io_threads;
+    data.own_blocks = options_.blocks;
+    data.requests_in_max = options_.requests_in_max;
+    data_ = std::make_unique<transport::TcpTransport>(loop_, data, static_cast<DataHandler&>(*this));
+    FR_TRY_ASSIGN(const auto transfer_port, data_->listen());
+    transfer_ = {options_.transfer_listen.host, transfer_port};
+    return {};
+}
+
+std::uint64_t Mesh::wall_ms() const {
+    return wall_clock_ms();
+}
+
+void Mesh::set_deadline(Instant at) {
+    if (at == deadline_) return;
+    deadline_ = at;
+    timer_.set(at);
+}
+
+std::string Mesh::last_failure(const Endpoint& address) const {
+    const auto at = failures_.find(address.str());
+    return at == failures_.end() ? std::string() : at->second;
+}
+
+// --- control -----------------------------------------------------------------------------------
+
+void Mesh::send_control(NodeId to, const Endpoint& address, wire::Purpose purpose, wire::Frame frame) {
+    control_->send(to, address, purpose, std::move(frame));
+}
+
+void Mesh::keep_links(std::vector<NodeId> members) {
+    control_->keep(std::move(members));
+}
+
+void Mesh::on_frame(NodeId from, wire::Purpose purpose, wire::Frame frame) {
+    if (core_ != nullptr) core_->on_frame(from, purpose, frame);
+}
+
+void Mesh::on_link_up(NodeId peer, wire::Purpose purpose, const wire::Hello&, const Endpoint& remote) {
+    failures_.erase(remote.str());
+    if (core_ != nullptr) core_->on_link_up(peer, purpose);
+}
+
+void Mesh::on_link_down(NodeId peer, wire::Purpose purpose) {
+    if (core_ != nullptr) core_->on_link_down(peer, purpose);
+}
+
+void Mesh::on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purpose,
+                          transport::SendFailure, const std::string& why, wire::Frame) {
+    if (!to.known() && failures_.size() < 1024) failures_[address.str()] = why;
+    log::debug("link.send_failed", {{"to", to.known() ? to.brief() : std::string("seed")},
+                                    {"address", address.str()},
+                                    {"purpose", wire::name_of(purpose)},
+                                    {"why", why}});
+    if (core_ != nullptr) core_->on_send_failed(to, address, purpose);
+}
+
+// --- chunks ------------------------------------------------------------------------------------
+
+void Mesh::send_data(NodeId to, const Endpoint& address, wire::TransferMessage message) {
+    data_->send(to, address, std::move(message));
+}
+
+void Mesh::fetch(Fetch order) {
+    const RequestId request = order.request;
+    landings_[request] = {order.from, std::move(order.landing), 0};
+    data_->fetch({order.from, order.address, request, order.digest, order.blob_size, order.chunk, order.urgent,
+                  std::make_shared<Sink>(loop_, self_, request)});
+}
+
+void Mesh::cancel_fetch(NodeId from, RequestId request) {
+    data_->cancel_fetch(from, request);
+}
+
+void Mesh::serve(Serve order) {
+    data_->serve({order.to, order.request, std::make_shared<OpenFile>(std::move(order.file)), order.offset,
+                  order.length, order.urgent});
+}
+
+void Mesh::cancel_serve(NodeId to, RequestId request) {
+    data_->cancel_serve(to, request);
+}
+
+void Mesh::drop_data(NodeId peer, const std::string& why) {
+    data_->drop(peer, why);
+}
+
+void Mesh::on_block(RequestId request, std::uint64_t offset, Block block,
+                    std::optional<Xxh128> checksum) {
+    const auto at = landings_.find(request);
+    if (at == landings_.end() || core_ == nullptr) return;
+    at->second.bytes += block.size();
+    bytes_in_ += block.size();
+    metric_in_.add(block.size());
+    core_->store().land(at->second.chunk, offset, std::move(block), checksum,
+                        [mesh = self_, request](store::ChunkOutcome outcome) {
+                            if (*mesh == nullptr) return;
+                            if (outcome == store::ChunkOutcome::bad_link) (*mesh)->metric_hash_failures_.add();
+                            (*mesh)->end_fetch(request, outcome_of(outcome));
+                        });
+}
+
+void Mesh::on_fetch_done(NodeId, RequestId request, transport::FetchEnd end) {
+    switch (end) {
+        case transport::FetchEnd::all_sent_to_sink: return;  // the store says how it ended
+        case transport::FetchEnd::busy:
+        case transport::FetchEnd::not_here:
+        case transport::FetchEnd::cancelled:
+            end_fetch(request, transfer::ChunkOutcome::refused);
+            return;
+        case transport::FetchEnd::link_lost:
+        case transport::FetchEnd::protocol_error:
+            end_fetch(request, transfer::ChunkOutcome::link_lost);
+            return;
+    }
+}
+
+void Mesh::end_fetch(RequestId request, transfer::ChunkOutcome outcome) {
+    const auto at = landings_.find(request);
+    if (at == landings_.end()) return;
+    const Landing landing = std::move(at->second);
+    landings_.erase(at);
+    if (core_ != nullptr) core_->on_fetch_end(landing.from, request, outcome, landing.bytes);
+}
+
+void Mesh::on_message(NodeId from, wire::TransferMessage message) {
+    if (core_ != nullptr) core_->on_transfer(from, message);
+}
+
+void Mesh::on_progress(NodeId from, RequestId request, std::uint64_t bytes) {
+    if (core_ != nullptr) core_->on_fetch_bytes(from, request, bytes);
+}
+
+void Mesh::on_served(NodeId to, RequestId request, bool ok, std::uint64_t bytes) {
+    bytes_out_ += bytes;
+    metric_out_.add(bytes);
+    if (core_ != nullptr) core_->on_serve_end(to, request, ok);
+}
+
+void Mesh::on_link_up(NodeId) {}
+
+void Mesh::on_link_down(NodeId peer, const std::string& why) {
+    log::debug("data_link.down", {{"peer", peer.brief()}, {"why", why}});
+    if (core_ != nullptr) core_->on_data_link_down(peer);
+}
+
+}  // namespace fastreg::node

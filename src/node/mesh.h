@@ -1,0 +1,114 @@
+// The core of a node on real sockets: control links on the loop, chunks on the io threads, their bytes
+// into the store. Loop thread only.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/metrics.h"
+#include "node/core.h"
+#include "node/net.h"
+#include "transport/control.h"
+#include "transport/data.h"
+#include "transport/tcp/transport.h"
+#include "uv/loop.h"
+#include "uv/loop_thread.h"
+#include "uv/timer.h"
+
+namespace fastreg::node {
+
+struct MeshOptions {
+    transport::Identity identity;
+    Endpoint gossip_listen;
+    Endpoint transfer_listen;
+    std::vector<uv::LoopThread*> io_threads;
+    std::size_t blocks = 192;  // of 256 KiB, for chunks that arrive
+    std::size_t requests_in_max = 64;
+};
+
+class Mesh final : public Net, private transport::ControlHandler, private transport::DataHandler {
+  public:
+    Mesh(uv::Loop& loop, MeshOptions options, Metrics& metrics);
+    ~Mesh() override;
+
+    /// Binds both listeners, without answering anybody yet. The errors name the flag to change.
+    [[nodiscard]] Status listen();
+    [[nodiscard]] Endpoint gossip_address() const { return gossip_; }
+    [[nodiscard]] Endpoint transfer_address() const { return transfer_; }
+    /// Events go to `core` from now on; nullptr before it is destroyed.
+    void attach(Core* core) { core_ = core; }
+    /// Closes every link.
+    void close();
+
+    [[nodiscard]] std::uint64_t bytes_in() const { return bytes_in_; }
+    [[nodiscard]] std::uint64_t bytes_out() const { return bytes_out_; }
+    /// Why the last attempts to reach an address failed, for `join` by hand; empty when none did.
+    [[nodiscard]] std::string last_failure(const Endpoint& address) const;
+
+    /// For work of the loop that belongs to no core.
+    [[nodiscard]] std::unique_ptr<uv::Timer> make_timer(std::function<void()> on_fired) {
+        return std::make_unique<uv::Timer>(loop_, std::move(on_fired));
+    }
+    void post(uv::Job job) { loop_.post(std::move(job)); }
+
+    [[nodiscard]] Instant now() const override { return loop_.now(); }
+    [[nodiscard]] std::uint64_t wall_ms() const override;
+    void set_deadline(Instant at) override;
+    void send_control(NodeId to, const Endpoint& address, wire::Purpose purpose, wire::Frame frame) override;
+    void keep_links(std::vector<NodeId> members) override;
+    void send_data(NodeId to, const Endpoint& address, wire::TransferMessage message) override;
+    void fetch(Fetch order) override;
+    void cancel_fetch(NodeId from, RequestId request) override;
+    void serve(Serve order) override;
+    void cancel_serve(NodeId to, RequestId request) override;
+    void drop_data(NodeId peer, const std::string& why) override;
+
+  private:
+    class Sink;
+    /// One fetch between its order and its end. It ends when the link is through with it and, for bytes
+    /// that arrived, the store is.
+    struct Landing {
+        NodeId from;
+        std::shared_ptr<store::ChunkLanding> chunk;
+        std::uint64_t bytes = 0;
+    };
+
+    void on_frame(NodeId from, wire::Purpose purpose, wire::Frame frame) override;
+    void on_link_up(NodeId peer, wire::Purpose purpose, const wire::Hello& theirs,
+                    const Endpoint& remote) override;
+    void on_link_down(NodeId peer, wire::Purpose purpose) override;
+    void on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purpose,
+                        transport::SendFailure failure, const std::string& why, wire::Frame frame) override;
+
+    void on_message(NodeId from, wire::TransferMessage message) override;
+    void on_fetch_done(NodeId from, RequestId request, transport::FetchEnd end) override;
+    void on_progress(NodeId from, RequestId request, std::uint64_t bytes) override;
+    void on_served(NodeId to, RequestId request, bool ok, std::uint64_t bytes) override;
+    void on_link_up(NodeId peer) override;
+    void on_link_down(NodeId peer, const std::string& why) override;
+
+    void on_block(RequestId request, std::uint64_t offset, Block block, std::optional<Xxh128> checksum);
+    void end_fetch(RequestId request, transfer::ChunkOutcome outcome);
+
+    uv::Loop& loop_;
+    MeshOptions options_;
+    Core* core_ = nullptr;
+    uv::Timer timer_;
+    Instant deadline_ = Instant::never();
+    Endpoint gossip_;
+    Endpoint transfer_;
+    std::unordered_map<RequestId, Landing> landings_;
+    std::unordered_map<std::string, std::string> failures_;
+    std::uint64_t bytes_in_ = 0;
+    std::uint64_t bytes_out_ = 0;
+    Counter& metric_in_;
+    Counter& metric_out_;
+    Counter& metric_hash_failures_;
+    std::shared_ptr<Mesh*> self_;  // cleared by the destructor; sinks on io threads hold it
+    std::unique_ptr<transport::ControlMesh> control_;
+    std::unique_ptr<transport::TcpTransport> data_;
+};
+
+}  // namespace fastreg::node
