@@ -1,0 +1,244 @@
+#include "node/node.h"
+
+#include <csignal>
+#include <cstdio>
+
+#include "base/hash.h"
+#include "base/log.h"
+#include "base/worker.h"
+#include "node/key_file.h"
+#include "node/run.h"
+#include "node/system.h"
+#include "wire/handshake.h"
+
+namespace fastreg::node {
+
+namespace {
+constexpr std::size_t kBlockSize = 256U << 10U;
+constexpr Duration kStopStep = 50ms;
+/// What the mesh must hear of a leave or stop, and no more.
+constexpr Duration kQuietPatience = 2s;
+}  // namespace
+
+Node::Node(config::Config config) : config_(std::move(config)) {}
+
+Node::~Node() {
+    signals_.clear();
+    if (mesh_) mesh_->attach(nullptr);
+    front_.reset();
+    admin_pages_.reset();
+    service_.reset();
+    if (mesh_) mesh_->close();
+    core_.reset();
+    mesh_.reset();
+    store_.reset();
+    executor_.reset();
+    stop_timer_.reset();
+    service_timer_.reset();
+    io_.clear();
+}
+
+Status Node::run() {
+    log::start(config_.log.level, config_.log.format);
+    uv::ignore_broken_pipes();
+    const auto files = raise_file_limit();
+    log::info("node.starting", {{"version", FR_VERSION}, {"data", config_.data_dir}, {"open_files", files}});
+    FR_TRY(open_store());
+    FR_TRY(open_mesh());
+    FR_TRY(open_fronts());
+    FR_TRY(announce());
+    loop_.run();
+    log::info("node.stopped", {{"state", state_name()}});
+    return {};
+}
+
+Status Node::open_store() {
+    FR_TRY_ASSIGN(key_, load_or_make_key(config_));
+    FR_TRY_ASSIGN(const std::uint64_t disk, file_system_size(config_.data_dir));
+    fs_ = store::posix_fs();
+    executor_ = std::make_unique<store::ThreadedExecutor>(
+        config_.disk_threads_for(processor_count()),
+        [this](std::function<void()> job) { loop_.post(std::move(job)); });
+    store::Options options;
+    options.dir = config_.data_dir;
+    options.max_bytes = config_.store.max_bytes.of(disk);
+    options.min_free_bytes = config_.store.min_free_of(disk);
+    FR_TRY_ASSIGN(store_, store::Store::open(*fs_, *executor_, options));
+    const auto totals = store_->totals();
+    log::info("store.opened", {{"node_id", store_->identity().node.str()},
+                               {"boot_epoch", store_->identity().boot_epoch},
+                               {"blobs", totals.blobs},
+                               {"bytes", totals.blob_bytes}});
+    return {};
+}
+
+Status Node::open_mesh() {
+    for (unsigned i = 0; i < config_.io_threads_for(processor_count()); ++i) {
+        io_.push_back(std::make_unique<uv::LoopThread>("io" + std::to_string(i)));
+    }
+    const std::string host = advertised_host(config_.advertise_addr, config_.gossip.listen.host);
+    MeshOptions options;
+    options.identity.node_id = store_->identity().node;
+    options.identity.epoch = store_->identity().boot_epoch;
+    options.identity.name = config_.name;
+    options.identity.cluster = config_.cluster;
+    options.identity.gossip = {host, config_.gossip.listen.port};
+    if (!config_.insecure_mesh) options.identity.key = wire::link_key(key_);
+    options.gossip_listen = config_.gossip.listen;
+    options.transfer_listen = config_.transfer.listen;
+    for (const auto& thread : io_) options.io_threads.push_back(thread.get());
+    options.blocks = std::max<std::size_t>(8, config_.recv_pool / kBlockSize);
+    options.requests_in_max = config_.limits.inbound_requests_per_peer;
+    mesh_ = std::make_unique<Mesh>(loop_, std::move(options), metrics_);
+    FR_TRY(mesh_->listen());
+    return {};
+}
+
+Status Node::open_fronts() {
+    FrontOptions front;
+    front.limits = config_.limits;
+    for (const auto& thread : io_) front.io_threads.push_back(thread.get());
+    const Mac proxy_key = hkdf_sha256(as_bytes(key_), "fastreg mesh 1", "uploads");
+    front.proxy_key = proxy_key;
+    front_ = std::make_unique<HttpFront>(loop_, front, metrics_);
+    FR_TRY_ASSIGN(const Endpoint http, front_->listen_registry(config_.http.listen));
+    http_ = http.str();
+    FR_TRY(front_->listen_admin_socket(config_.admin_socket()));
+    admin_ = config_.admin_socket();
+    if (!config_.admin.listen.empty()) {
+        FR_TRY_ASSIGN(const Endpoint admin, front_->listen_admin(config_.admin.listen));
+        admin_ = admin.str();
+    }
+
+    const std::string host = advertised_host(config_.advertise_addr, config_.gossip.listen.host);
+    const std::string data_host =
+        config_.transfer.advertise_addr.empty() ? host : config_.transfer.advertise_addr;
+    CoreOptions options;
+    options.name = config_.name;
+    options.zone = config_.zone;
+    options.gossip = {host, mesh_->gossip_address().port};
+    options.transfer = {data_host, mesh_->transfer_address().port};
+    options.http = {advertised_host(config_.advertise_addr, config_.http.listen.host), http.port};
+    options.replicas = config_.replicas;
+    options.gossip_options.members_max = config_.limits.members;
+    options.directory_options.entries_max = config_.limits.directory_entries;
+    options.transfer_options.inbound_max = config_.limits.inbound_requests_per_peer;
+    Mac seed{};
+    secret_random(seed);
+    core_ = std::make_unique<Core>(*mesh_, *store_, options, Rng(xxh3_64(seed)));
+    mesh_->attach(core_.get());
+
+    ServiceOptions service;
+    service.remote_writes = config_.remote_writes == config::Gate::allow;
+    service.deletes = config_.deletes == config::Gate::allow;
+    service.push_timeout = config_.push_timeout;
+    service.manifest_bytes = config_.limits.manifest_bytes;
+    service.tags_page = static_cast<std::uint32_t>(config_.limits.tags_page);
+    service.tags_page_max = static_cast<std::uint32_t>(config_.limits.tags_page_max);
+    service.uploads.sessions = config_.limits.uploads;
+    service.uploads.blob_bytes = config_.limits.blob_bytes;
+    service.upload_key = proxy_key;
+    service_ = std::make_unique<Service>(*core_, service);
+
+    AdminFacts facts;
+    facts.cluster = config_.cluster;
+    facts.cluster_key = key_;
+    facts.cluster_key_file = config_.cluster_key_file;
+    FR_TRY_ASSIGN(const std::uint64_t disk, file_system_size(config_.data_dir));
+    facts.store_limit = config_.store.max_bytes.of(disk);
+    facts.http_address = http_;
+    facts.gossip_address = mesh_->gossip_address().str();
+    facts.transfer_address = mesh_->transfer_address().str();
+    facts.admin_address = admin_;
+    facts.leave = [this] { begin_stop(State::leaving, "leaving the mesh"); };
+    facts.state = [this] { return std::string(state_name()); };
+    admin_pages_ = std::make_unique<Admin>(*core_, *mesh_, metrics_, front_->served(), std::move(facts));
+    front_->serve(*core_, *service_, *admin_pages_);
+    return {};
+}
+
+Status Node::announce() {
+    stop_timer_ = std::make_unique<uv::Timer>(loop_, [this] { stop_step(); });
+    service_timer_ = std::make_unique<uv::Timer>(loop_, [this] {
+        service_->on_deadline();
+        arm_service();
+    });
+    arm_service();
+    for (const int number : {SIGTERM, SIGINT}) {
+        signals_.emplace_back(loop_, number, [this, number] {
+            begin_stop(State::stopping, number == SIGTERM ? "stopping (SIGTERM)" : "stopping (SIGINT)");
+        });
+    }
+    signals_.emplace_back(loop_, SIGHUP, [] {
+        log::warn("config.not_reloaded", {{"why", "restart the node to apply a changed configuration"}});
+    });
+    core_->start(config_.join);
+    state_ = State::alive;
+    const std::string gossip = mesh_->gossip_address().str();
+    const std::string transfer = mesh_->transfer_address().str();
+    std::printf("ready http=%s gossip=%s transfer=%s rdma= admin=%s\n", http_.c_str(), gossip.c_str(),
+                transfer.c_str(), admin_.c_str());
+    std::fflush(stdout);
+    log::info("node.ready", {{"http", http_}, {"gossip", gossip}, {"transfer", transfer}, {"admin", admin_}});
+    return write_whole_file(config_.data_dir + "/ready.json",
+                            R"({"http":")" + http_ + R"(","gossip":")" + gossip + R"(","transfer":")" +
+                                transfer + R"(","rdma":"","admin":")" + admin_ + "\"}\n");
+}
+
+void Node::arm_service() {
+    service_timer_->set(service_->next_deadline());
+    // A new upload may be due earlier than what is armed; a minute is exact enough for an idle hour.
+    if (service_->next_deadline() == Instant::never()) service_timer_->set(Duration(60s));
+}
+
+std::string_view Node::state_name() const {
+    switch (state_) {
+        case State::starting: return "starting";
+        case State::alive: return "alive";
+        case State::stopping: return "stopping";
+        case State::leaving: return "leaving";
+    }
+    return "alive";
+}
+
+void Node::begin_stop(State state, const std::string& why) {
+    if (state_ == State::stopping || state_ == State::leaving) {
+        log::warn("node.stopping_now", {{"why", "asked twice"}});
+        stop_by_ = loop_.now();
+        return;
+    }
+    state_ = state;
+    log::info("node.stopping", {{"why", why}, {"requests", front_->in_flight()}});
+    stop_by_ = loop_.now() + config_.stop_timeout;
+    service_->set_draining(why);
+    front_->stop_accepting();
+    if (state == State::leaving) {
+        core_->leave();
+    } else {
+        core_->stop();
+    }
+    stop_timer_->set(kStopStep);
+}
+
+void Node::stop_step() {
+    const Instant now = loop_.now();
+    const bool told = core_->quiet() || now > stop_by_ - config_.stop_timeout + kQuietPatience;
+    if ((front_->in_flight() > 0 || !told) && now < stop_by_) {
+        stop_timer_->set(kStopStep);
+        return;
+    }
+    front_->close();
+    mesh_->attach(nullptr);
+    mesh_->close();
+    store_->close([this](Status status) {
+        if (!status) log::error("store.not_closed", {{"why", describe(status.error())}});
+        loop_.stop();
+    });
+}
+
+Status run(const config::Config& config) {
+    Node node(config);
+    return node.run();
+}
+
+}  // namespace fastreg::node

@@ -1,0 +1,70 @@
+// One running node: builds every part in order, wires them, and takes them down again. Holds no
+// policy. The thread that calls run() is the loop thread.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/metrics.h"
+#include "config/config.h"
+#include "node/admin.h"
+#include "node/core.h"
+#include "node/http_front.h"
+#include "node/mesh.h"
+#include "node/service.h"
+#include "store/posix_fs.h"
+#include "store/threaded_executor.h"
+#include "uv/loop.h"
+#include "uv/loop_thread.h"
+#include "uv/signal.h"
+#include "uv/timer.h"
+
+namespace fastreg::node {
+
+class Node {
+  public:
+    explicit Node(config::Config config);
+    ~Node();
+    Node(const Node&) = delete;
+    Node& operator=(const Node&) = delete;
+
+    /// Serves until SIGTERM, SIGINT or `leave`.
+    [[nodiscard]] Status run();
+
+  private:
+    enum class State { starting, alive, stopping, leaving };
+
+    [[nodiscard]] Status open_store();
+    [[nodiscard]] Status open_mesh();
+    [[nodiscard]] Status open_fronts();
+    [[nodiscard]] Status announce();
+    void begin_stop(State state, const std::string& why);
+    void stop_step();
+    void arm_service();
+    [[nodiscard]] std::string_view state_name() const;
+
+    config::Config config_;
+    std::string key_;
+    State state_ = State::starting;
+    std::string http_, admin_;  // addresses, as in ready.json
+    Instant stop_by_;
+    Metrics metrics_;
+
+    // Destroyed in the reverse order: what lives on a loop goes before the loop.
+    uv::Loop loop_;
+    std::vector<std::unique_ptr<uv::LoopThread>> io_;
+    std::unique_ptr<store::Fs> fs_;
+    std::unique_ptr<store::ThreadedExecutor> executor_;
+    std::unique_ptr<store::Store> store_;
+    std::unique_ptr<Mesh> mesh_;
+    std::unique_ptr<Core> core_;
+    std::unique_ptr<Service> service_;
+    std::unique_ptr<Admin> admin_pages_;
+    std::unique_ptr<HttpFront> front_;
+    std::unique_ptr<uv::Timer> stop_timer_;
+    std::unique_ptr<uv::Timer> service_timer_;
+    std::vector<uv::Signal> signals_;
+};
+
+}  // namespace fastreg::node
