@@ -50,6 +50,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     /// ANY THREAD. Runs on the io thread, in order; keep a shared_ptr to this in the job.
     void post(uv::Job job) { loop_.post(std::move(job)); }
 
+    /// Of this io thread.
+    [[nodiscard]] uv::Loop& loop() { return loop_; }
     [[nodiscard]] const http::Request& request() const { return request_; }
     /// Empty when it came over a unix socket.
     [[nodiscard]] const Endpoint& remote() const { return remote_; }

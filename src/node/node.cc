@@ -55,7 +55,7 @@ Status Node::run() {
 Status Node::open_store() {
     FR_TRY_ASSIGN(key_, load_or_make_key(config_));
     FR_TRY_ASSIGN(const std::uint64_t disk, file_system_size(config_.data_dir));
-    fs_ = store::posix_fs();
+    fs_ = std::make_unique<store::PosixFs>();
     executor_ = std::make_unique<store::ThreadedExecutor>(
         config_.disk_threads_for(processor_count()),
         [this](std::function<void()> job) { loop_.post(std::move(job)); });

@@ -1,0 +1,313 @@
+#include "node/http_front.h"
+
+#include <array>
+
+#include "base/clock.h"
+#include "node/upload_body.h"
+#include "node/upload_proxy.h"
+#include "registry/answers.h"
+#include "registry/route.h"
+
+namespace fastreg::node {
+
+namespace {
+
+bool is_loopback(const std::string& host) {
+    return host.empty() || host == "::1" || host.starts_with("127.") || host.starts_with("::ffff:127.");
+}
+
+void send(Exchange& exchange, registry::Answer answer) {
+    exchange.respond(std::move(answer.head), std::move(answer.body));
+}
+
+registry::Answer not_ready() {
+    auto error = registry::make_error(registry::ErrorCode::unavailable, "this node is starting");
+    error.retry_after_s = 1;
+    return registry::error_answer(error);
+}
+
+}  // namespace
+
+/// What handlers on io threads reach; the loop's pointers are read on the loop only.
+struct HttpFront::Shared {
+    uv::Loop& loop;
+    Core* core = nullptr;
+    Service* service = nullptr;
+    Admin* admin = nullptr;
+    ServedBytes served;
+    Mac proxy_key;
+};
+
+// --- the registry ------------------------------------------------------------------------------
+
+class HttpFront::Registry final : public HttpHandler {
+  public:
+    Registry(std::shared_ptr<Shared> shared, std::shared_ptr<std::atomic<std::size_t>> in_flight,
+             Metrics& metrics)
+        : shared_(std::move(shared)), in_flight_(std::move(in_flight)) {
+        for (std::size_t i = 0; i < kKinds.size(); ++i) {
+            const std::string label = "kind=\"" + std::string(kKinds[i]) + "\"";
+            durations_[i] = &metrics.histogram("fastreg_http_request_duration_seconds",
+                                               "From the head of a request to the last byte of its answer",
+                                               duration_bounds(), label);
+        }
+    }
+
+    void on_request(std::shared_ptr<Exchange> exchange) override {
+        const auto& request = exchange->request();
+        Client client;
+        client.loopback = is_loopback(exchange->remote().host);
+        client.forwarded = request.headers.has("Forwarded") || request.headers.has("X-Forwarded-For") ||
+                           request.headers.has("Via");
+        client.proxied = is_from_member(request, shared_->proxy_key);
+        auto route = registry::route(request);
+        in_flight_->fetch_add(1);
+        const Ticket ticket{exchange, std::make_shared<StreamId>(0)};
+        exchange->set_on_done([count = in_flight_, histogram = durations_[kind_of(route)], shared = shared_,
+                               stream = ticket.stream, since = monotonic_now()](bool) {
+            count->fetch_sub(1);
+            histogram->observe(seconds_of(monotonic_now() - since));
+            shared->loop.post([shared, stream] {
+                if (shared->core != nullptr && *stream != 0) shared->core->downloads().close_stream(*stream);
+            });
+        });
+        shared_->loop.post([shared = shared_, ticket, client, route = std::move(route)]() mutable {
+            if (shared->service == nullptr) {
+                const auto& waiting = ticket.exchange;
+                waiting->post([waiting] { send(*waiting, not_ready()); });
+                return;
+            }
+            shared->service->handle(std::move(route), client, answer_to(shared, ticket));
+        });
+    }
+
+  private:
+    static constexpr std::array<std::string_view, 4> kKinds{"manifest", "blob", "upload", "other"};
+
+    static std::size_t kind_of(const registry::Route& route) {
+        namespace r = registry;
+        if (std::holds_alternative<r::GetManifest>(route) || std::holds_alternative<r::PutManifest>(route)) return 0;
+        if (std::holds_alternative<r::GetBlob>(route)) return 1;
+        if (std::holds_alternative<r::StartUpload>(route) || std::holds_alternative<r::PatchUpload>(route) ||
+            std::holds_alternative<r::PutUpload>(route)) {
+            return 2;
+        }
+        return 3;
+    }
+
+    /// A request on its way; `stream` is read and written on the loop only, 0 while there is none.
+    struct Ticket {
+        std::shared_ptr<Exchange> exchange;
+        std::shared_ptr<StreamId> stream;
+    };
+
+    /// Carries one answer of the service (loop) to its exchange (io thread).
+    static OnAnswer answer_to(const std::shared_ptr<Shared>& shared, const Ticket& ticket) {
+        return [shared, ticket](ServiceAnswer answer) {
+            std::visit([&](auto& what) { give(shared, ticket, what); }, answer.what);
+        };
+    }
+
+    static void give(const std::shared_ptr<Shared>&, const Ticket& ticket, registry::Answer& answer) {
+        const auto& exchange = ticket.exchange;
+        exchange->post([exchange, answer = std::move(answer)]() mutable { send(*exchange, std::move(answer)); });
+    }
+
+    static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, BlobAnswer& blob) {
+        const auto& exchange = ticket.exchange;
+        if (blob.file == nullptr) return stream(shared, ticket, blob);
+        exchange->post([exchange, blob = std::move(blob), counter = shared->served.local]() mutable {
+            std::vector<BodyPart> parts;
+            for (auto& piece : blob.plan.pieces) {
+                BodyPart part{std::move(piece.text), nullptr, 0, 0};
+                if (piece.range) {
+                    part.file = blob.file;
+                    part.offset = piece.range->first;
+                    part.length = piece.range->size();
+                }
+                parts.push_back(std::move(part));
+            }
+            exchange->count_body_bytes(counter);
+            exchange->respond(std::move(blob.plan.head), std::move(parts));
+        });
+    }
+
+    /// The blob is still arriving: the client follows its verified prefix.
+    static void stream(const std::shared_ptr<Shared>& shared, const Ticket& ticket, BlobAnswer& blob) {
+        const auto& exchange = ticket.exchange;
+        std::uint64_t begin = 0;
+        std::uint64_t end = blob.size;
+        for (const auto& piece : blob.plan.pieces) {
+            if (!piece.range) continue;
+            begin = piece.range->first;
+            end = piece.range->last + 1;
+        }
+        exchange->post([exchange, shared, stream = ticket.stream, begin, end, head = std::move(blob.plan.head),
+                        counter = shared->served.peer]() mutable {
+            exchange->count_body_bytes(counter);
+            exchange->respond_growing(std::move(head), begin, end, [shared, stream](std::uint64_t offset) {
+                shared->loop.post([shared, stream, offset] {
+                    if (shared->core != nullptr) shared->core->downloads().move_stream(*stream, offset);
+                });
+            });
+        });
+        *ticket.stream = shared->core->downloads().open_stream(
+            blob.digest, blob.size, begin, end, [exchange](const StreamNews& news) {
+                exchange->post([exchange, news] {
+                    if (news.failed) {
+                        auto answer = registry::error_answer(
+                            registry::from_error(*news.failed, registry::ErrorCode::blob_unknown));
+                        exchange->fail(std::move(answer.head), std::move(answer.body));
+                        return;
+                    }
+                    exchange->advance(news.file, news.ready_end);
+                    if (news.done) exchange->finish();
+                });
+            });
+        // The client may have gone before the stream was there to be closed.
+        exchange->post([exchange, shared, stream = ticket.stream] {
+            if (!exchange->done()) return;
+            shared->loop.post([shared, stream] {
+                if (shared->core != nullptr) shared->core->downloads().close_stream(*stream);
+            });
+        });
+    }
+
+    static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, WholeBody& body) {
+        const auto& exchange = ticket.exchange;
+        exchange->post([shared, ticket, exchange, body = std::move(body)]() mutable {
+            exchange->read_body(body.max, [shared, ticket, exchange, then = std::move(body.then)](Result<Bytes> bytes) mutable {
+                if (!bytes) {
+                    return send(*exchange, registry::error_answer(registry::from_error(
+                                               bytes.error(), registry::ErrorCode::manifest_invalid)));
+                }
+                shared->loop.post([shared, ticket, then = std::move(then), bytes = std::move(*bytes)]() mutable {
+                    if (shared->service != nullptr) then(std::move(bytes), answer_to(shared, ticket));
+                });
+            });
+        });
+    }
+
+    static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, UploadBody& body) {
+        const auto& exchange = ticket.exchange;
+        auto sink = std::make_shared<UploadSink>(
+            shared->loop, shared->core->store(), exchange, body.upload,
+            [end = std::move(body.end), answer = answer_to(shared, ticket)](std::uint64_t bytes, Status status) {
+                end(bytes, std::move(status), answer);
+            });
+        exchange->post([exchange, sink] { exchange->read_body(sink); });
+    }
+
+    static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, ProxyTo& to) {
+        const auto& exchange = ticket.exchange;
+        exchange->post([exchange, to = std::move(to), key = shared->proxy_key] {
+            proxy_upload(exchange, to.http, key);
+        });
+    }
+
+    std::shared_ptr<Shared> shared_;
+    std::shared_ptr<std::atomic<std::size_t>> in_flight_;
+    std::array<Histogram*, 4> durations_{};
+};
+
+// --- the admin interface -----------------------------------------------------------------------
+
+class HttpFront::AdminDoor final : public HttpHandler {
+  public:
+    explicit AdminDoor(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
+
+    void on_request(std::shared_ptr<Exchange> exchange) override {
+        exchange->read_body(kBodyMax, [shared = shared_, exchange](Result<Bytes> body) {
+            if (!body) {
+                http::ResponseHead head;
+                head.status = 413;
+                return exchange->respond(std::move(head));
+            }
+            shared->loop.post([shared, exchange, text = std::string(as_text(*body))]() mutable {
+                const auto answer = [exchange](AdminAnswer given) {
+                    exchange->post([exchange, given = std::move(given)]() mutable {
+                        http::ResponseHead head;
+                        head.status = given.status;
+                        head.headers.set("Content-Type", given.type);
+                        head.content_length = given.body.size();
+                        exchange->respond(std::move(head), std::move(given.body));
+                    });
+                };
+                if (shared->admin == nullptr) {
+                    return answer({503, "application/json",
+                                   "{\"error\":{\"code\":\"unavailable\",\"message\":\"the node is starting\"}}\n"});
+                }
+                const bool local = exchange->remote().empty();
+                shared->admin->handle(exchange->request(), std::move(text), local, answer);
+            });
+        });
+    }
+
+  private:
+    static constexpr std::uint64_t kBodyMax = 64U << 10U;
+    std::shared_ptr<Shared> shared_;
+};
+
+// --- putting it together -----------------------------------------------------------------------
+
+HttpFront::HttpFront(uv::Loop& loop, FrontOptions options, Metrics& metrics)
+    : options_(std::move(options)),
+      served_{&metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="local",transport="http")"),
+              &metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="peer",transport="http")"),
+              &metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="upstream",transport="http")")},
+      in_flight_(std::make_shared<std::atomic<std::size_t>>(0)),
+      shared_(std::make_shared<Shared>(Shared{loop, nullptr, nullptr, nullptr, served_, options_.proxy_key})),
+      registry_meters_(metrics, "registry"),
+      admin_meters_(metrics, "admin"),
+      registry_(std::make_unique<Registry>(shared_, in_flight_, metrics)),
+      admin_(std::make_unique<AdminDoor>(shared_)) {
+    HttpOptions http;
+    const config::Limits& limits = options_.limits;
+    http.connections_max = limits.connections;
+    http.connections_per_address_max = limits.connections_per_address;
+    http.head_deadline = limits.head_timeout;
+    http.idle_deadline = limits.idle_timeout;
+    http.progress_deadline = limits.progress_timeout;
+    registry_server_ = std::make_unique<HttpServer>(options_.io_threads, http, *registry_, registry_meters_);
+    http.connections_max = 64;
+    http.body_blocks = 4;
+    admin_server_ = std::make_unique<HttpServer>(options_.io_threads, http, *admin_, admin_meters_);
+}
+
+HttpFront::~HttpFront() {
+    close();
+}
+
+void HttpFront::close() {
+    shared_->core = nullptr;
+    shared_->service = nullptr;
+    shared_->admin = nullptr;
+    registry_server_.reset();
+    admin_server_.reset();
+}
+
+Result<Endpoint> HttpFront::listen_registry(const Endpoint& address) {
+    FR_TRY(registry_server_->listen(address, "--http-listen"));
+    return registry_server_->address();
+}
+
+Result<Endpoint> HttpFront::listen_admin(const Endpoint& address) {
+    FR_TRY(admin_server_->listen(address, "--admin-listen"));
+    return admin_server_->address();
+}
+
+Status HttpFront::listen_admin_socket(const std::string& path) {
+    return admin_server_->listen_unix(path);
+}
+
+void HttpFront::serve(Core& core, Service& service, Admin& admin) {
+    shared_->core = &core;
+    shared_->service = &service;
+    shared_->admin = &admin;
+}
+
+void HttpFront::stop_accepting() {
+    registry_server_->drain();
+}
+
+}  // namespace fastreg::node
