@@ -42,7 +42,11 @@ Exit serve(const Invocation& invocation, const Console& console) {
         const bool usage = code == Errc::not_found || code == Errc::invalid_argument;
         return usage ? Exit::usage : Exit::failed;
     }
-    const auto served = node::run(*config);
+    const auto reread = [&invocation]() -> Result<config::Config> {
+        FR_TRY_ASSIGN(const auto again, gather(invocation));
+        return config::load(again);
+    };
+    const auto served = node::run(*config, reread);
     if (served) return Exit::done;
     console.complain(describe(served.error()));
     return served.error().code == Errc::invalid_argument ? Exit::usage : Exit::failed;

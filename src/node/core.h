@@ -30,6 +30,8 @@ class Core final : private transfer::LocalBlobs {
     /// The addresses others reach this node at are known: joins the mesh.
     void start(const std::vector<Endpoint>& seeds);
     void join(const Endpoint& seed);
+    /// Replaces the seeds that are dialled again and again.
+    void set_seeds(const std::vector<Endpoint>& seeds) { parts_.gossip.set_seeds(seeds); }
     /// SIGTERM: comes back soon. Leave: gone for good.
     void stop();
     void leave();

@@ -20,6 +20,7 @@ transfer::ChunkOutcome outcome_of(store::ChunkOutcome outcome) {
     switch (outcome) {
         case store::ChunkOutcome::stored: return transfer::ChunkOutcome::stored;
         case store::ChunkOutcome::bad_checksum: return transfer::ChunkOutcome::bad_checksum;
+        case store::ChunkOutcome::closed: return transfer::ChunkOutcome::refused;
         case store::ChunkOutcome::bad_link:
         case store::ChunkOutcome::conflict: return transfer::ChunkOutcome::bad_link;
         case store::ChunkOutcome::disk_full: return transfer::ChunkOutcome::disk_full;

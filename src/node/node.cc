@@ -1,5 +1,6 @@
 #include "node/node.h"
 
+#include <algorithm>
 #include <csignal>
 #include <cstdio>
 
@@ -7,7 +8,6 @@
 #include "base/log.h"
 #include "base/worker.h"
 #include "node/key_file.h"
-#include "node/run.h"
 #include "node/system.h"
 #include "wire/handshake.h"
 
@@ -20,7 +20,8 @@ constexpr Duration kStopStep = 50ms;
 constexpr Duration kQuietPatience = 2s;
 }  // namespace
 
-Node::Node(config::Config config) : config_(std::move(config)) {}
+Node::Node(config::Config config, Reread reread)
+    : config_(std::move(config)), reread_(std::move(reread)) {}
 
 Node::~Node() {
     signals_.clear();
@@ -39,7 +40,6 @@ Node::~Node() {
 }
 
 Status Node::run() {
-    log::start(config_.log.level, config_.log.format);
     uv::ignore_broken_pipes();
     const auto files = raise_file_limit();
     log::info("node.starting", {{"version", FR_VERSION}, {"data", config_.data_dir}, {"open_files", files}});
@@ -169,9 +169,7 @@ Status Node::announce() {
             begin_stop(State::stopping, number == SIGTERM ? "stopping (SIGTERM)" : "stopping (SIGINT)");
         });
     }
-    signals_.emplace_back(loop_, SIGHUP, [] {
-        log::warn("config.not_reloaded", {{"why", "restart the node to apply a changed configuration"}});
-    });
+    signals_.emplace_back(loop_, SIGHUP, [this] { reload(); });
     core_->start(config_.join);
     state_ = State::alive;
     const std::string gossip = mesh_->gossip_address().str();
@@ -199,6 +197,25 @@ std::string_view Node::state_name() const {
         case State::leaving: return "leaving";
     }
     return "alive";
+}
+
+void Node::reload() {
+    auto wanted = reread_ ? reread_() : Result<config::Config>(fail(Errc::unsupported, "no source to read again"));
+    if (!wanted) {
+        log::error("config.not_reloaded", {{"why", describe(wanted.error())}, {"do", "mend it and send SIGHUP again"}});
+        return;
+    }
+    const auto changes = config::compare(config_, *wanted);
+    for (const auto& key : changes.needs_restart) {
+        log::warn("config.needs_restart", {{"key", key}});
+    }
+    const config::Config before = std::exchange(config_, config::reloaded(config_, *wanted));
+    log::set_level(config_.log.level);
+    core_->set_seeds(config_.join);
+    for (const auto& seed : config_.join) {
+        if (std::find(before.join.begin(), before.join.end(), seed) == before.join.end()) core_->join(seed);
+    }
+    log::info("config.reloaded", {{"changed", changes.reloadable.size()}});
 }
 
 void Node::begin_stop(State state, const std::string& why) {
@@ -236,8 +253,8 @@ void Node::stop_step() {
     });
 }
 
-Status run(const config::Config& config) {
-    Node node(config);
+Status run(const config::Config& config, Reread reread) {
+    Node node(config, std::move(reread));
     return node.run();
 }
 

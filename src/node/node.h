@@ -12,6 +12,7 @@
 #include "node/core.h"
 #include "node/http_front.h"
 #include "node/mesh.h"
+#include "node/run.h"
 #include "node/service.h"
 #include "store/posix_fs.h"
 #include "store/threaded_executor.h"
@@ -24,7 +25,7 @@ namespace fastreg::node {
 
 class Node {
   public:
-    explicit Node(config::Config config);
+    Node(config::Config config, Reread reread);
     ~Node();
     Node(const Node&) = delete;
     Node& operator=(const Node&) = delete;
@@ -39,12 +40,14 @@ class Node {
     [[nodiscard]] Status open_mesh();
     [[nodiscard]] Status open_fronts();
     [[nodiscard]] Status announce();
+    void reload();
     void begin_stop(State state, const std::string& why);
     void stop_step();
     void arm_service();
     [[nodiscard]] std::string_view state_name() const;
 
     config::Config config_;
+    Reread reread_;
     std::string key_;
     State state_ = State::starting;
     std::string http_, admin_;  // addresses, as in ready.json

@@ -1,0 +1,249 @@
+"""What a client, a peer, an operator or a disk may do wrong: refused in words that help, nothing lost."""
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import FASTREG, MANIFEST, Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
+
+
+def raw(node, data, seconds=20, half_close=False):
+    """Sends bytes as they are; returns all that comes back until the node closes."""
+    with node.connect(seconds) as s:
+        s.sendall(data)
+        if half_close:
+            s.shutdown(socket.SHUT_WR)
+        got = b""
+        try:
+            while piece := s.recv(65536):
+                got += piece
+        except (TimeoutError, ConnectionResetError):
+            pass
+        return got
+
+
+def descriptors(node):
+    return len(os.listdir(f"/proc/{node.process.pid}/fd"))
+
+
+def test_names_and_digests_that_lie():
+    """Nothing a client writes may become a path outside the store, or a 500."""
+    with Mesh(1) as mesh:
+        node = mesh[1]
+        zeros = "0" * 64
+        for path, codes in (
+                ("/v2/../../etc/passwd/blobs/sha256:" + zeros, {400, 404}),
+                ("/v2/a/%2e%2e/%2e%2e/b/manifests/latest", {400, 404}),
+                ("/v2/a%00b/manifests/latest", {400, 404}),
+                ("/v2/UPPER/case/manifests/latest", {400, 404}),
+                ("/v2/" + "a/" * 200 + "b/manifests/x", {400, 404}),
+                ("/v2/a/b/manifests/" + "t" * 129, {400, 404}),
+                ("/v2/a/b/manifests/sha256:baddigeststring", {400, 404}),
+                ("/v2/a/b/blobs/sha256:" + "A" * 64, {400}),
+                ("/v2/a/b/blobs/sha256:" + "0" * 63, {400}),
+                ("/v2/a/b/blobs/md5:" + "0" * 32, {400}),
+                ("/v2/a/b/blobs/sha256:../../../../etc/passwd", {400, 404}),
+                ("/v2/a/b/blobs/sha256:" + zeros, {404})):
+            answer = node.get(path)
+            check(answer.status in codes, f"{path}: {answer.status} {answer.body[:200]!r}")
+            if answer.status == 400:
+                check(answer.json()["errors"][0]["message"], "the error says what is wrong")
+        equal(node.get("/v2/").status, 200, "still well")
+
+
+def test_uploads_that_lie():
+    """Overrun, underrun, a wrong digest, another repository's session, a session that never was."""
+    with Mesh(1) as mesh:
+        node = mesh[1]
+        data = b"some bytes of a blob"
+        place = node.request("POST", "/v2/u/one/blobs/uploads/").header("Location")
+        other = node.request("PATCH", place.replace("/u/one/", "/u/two/"), data)
+        equal((other.status, other.code()), (404, "BLOB_UPLOAD_UNKNOWN"), "another repository's upload")
+        forged = re.sub(r"[0-9a-f]{8}$", "00000000", place)
+        equal(node.request("PATCH", forged, data).status, 404, "a forged id")
+        wrong = node.request("PUT", f"{place}?digest={digest_of(b'else')}", data)
+        equal((wrong.status, wrong.code()), (400, "DIGEST_INVALID"), "wrong digest")
+        equal(node.get(f"/v2/u/one/blobs/{digest_of(data)}").status, 404, "nothing of it is served")
+
+        place = node.request("POST", "/v2/u/one/blobs/uploads/").header("Location")
+        lying = node.request("PATCH", place, data, {"Content-Range": "0-5"})
+        check(lying.status in (400, 416), f"Content-Range and length differ: {lying.status}")
+        # A body shorter than its Content-Length: the client went away.
+        with node.connect() as s:
+            s.sendall(f"PATCH {place} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nshort".encode())
+        until(lambda: node.get(place).status == 204, "the session is free again")
+        place = node.get(place).header("Location") or place
+        end = int(node.get(place).header("Range").split("-")[1]) + 1
+        check(end <= 5, f"the session holds what arrived, {end} bytes")
+        equal(node.request("DELETE", place).status, 204, "cancelled")
+        equal(node.get(place).status, 404, "and gone")
+
+
+def test_manifests_that_are_none():
+    """Over the limit, not JSON, of a foreign kind, or naming blobs that nobody pushed."""
+    with Mesh(1) as mesh:
+        node = mesh[1]
+        def put(body, kind=MANIFEST, reference="t"):
+            return node.request("PUT", f"/v2/m/m/manifests/{reference}", body, {"Content-Type": kind})
+        equal(put(b"not json").status, 400, "not JSON")
+        equal(put(b"[" * 100_000).status, 400, "a JSON bomb")
+        big = put(b'{"schemaVersion":2,"x":"' + b"a" * (4 << 20) + b'"}')
+        check(big.status in (400, 413), f"over 4 MiB: {big.status}")
+        missing = {"schemaVersion": 2, "mediaType": MANIFEST, "layers": [],
+                   "config": {"mediaType": "a/b", "digest": digest_of(b"nobody has this"), "size": 15}}
+        answer = put(json.dumps(missing).encode())
+        equal((answer.status, answer.code()), (404, "MANIFEST_BLOB_UNKNOWN"), "a blob nobody pushed")
+        text = b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % b"application/vnd.oci.image.index.v1+json"
+        answer = put(text, "application/vnd.oci.image.index.v1+json", digest_of(b"other"))
+        equal((answer.status, answer.code()), (400, "DIGEST_INVALID"), "a digest that is not its own")
+
+
+def test_http_that_is_none():
+    """Smuggling, floods of fields, TLS on the plain port: an answer or a closed door, never a hang."""
+    with Mesh(1) as mesh:
+        node = mesh[1]
+        before = descriptors(node)
+        for data, status in (
+                (b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+                (b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", b"400"),
+                (b"GET /v2/ HTTP/1.1\nHost: a\n\n", b"400"),
+                (b"GET /v2/ HTTP/1.1\r\n" + b"X: y\r\n" * 150 + b"\r\n", b"431"),
+                (b"GET /v2/ HTTP/1.1\r\nX: " + b"y" * 40_000 + b"\r\n\r\n", b"431"),
+                (b"GET /" + b"a" * 10_000 + b" HTTP/1.1\r\n\r\n", b"414"),
+                (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 64, b"400"),
+                (b"\0\1\2\3 nonsense\r\n\r\n", b"400")):
+            got = raw(node, data)
+            check(got.startswith(b"HTTP/1.1 " + status), f"{data[:60]!r}: {got[:80]!r}")
+        until(lambda: descriptors(node) <= before + 2, "no descriptor is left behind")
+        equal(node.get("/v2/").status, 200, "still well")
+
+
+def test_slow_clients_are_cut():
+    """A head that never ends must not hold a connection for ever."""
+    with Mesh(1, "--limits-head-timeout", "1s") as mesh:
+        node = mesh[1]
+        start = time.monotonic()
+        got = raw(node, b"GET /v2/ HTTP/1.1\r\nHost: a\r\n")
+        check(time.monotonic() - start < 10, "cut in time")
+        check(got == b"" or b" 408 " in got, f"with 408 or nothing: {got[:80]!r}")
+        equal(node.get("/v2/").status, 200, "others are served")
+
+
+def test_strangers_on_the_mesh_ports():
+    """Scanners and broken peers knock on gossip and transfer: refused, forgotten, nothing leaked."""
+    with Mesh(2) as mesh:
+        node = mesh[1]
+        before = descriptors(node)
+        for port in ("gossip", "transfer"):
+            host, number = node.ready[port].rsplit(":", 1)
+            for data in (b"GET / HTTP/1.1\r\n\r\n", b"\xff" * 100, b"\0" * 16,
+                         b"\xff\xff\x00\x00\x01\x00\x00\x00" + b"\0" * 8,  # a frame of 65,535 bytes, never sent
+                         b"\x10\x00\x00\x00\x10\x00\x00\x00" + b"\0" * 8 + b"\x81\xa1"):  # gossip before a Hello
+                with socket.create_connection((host, int(number)), 5) as s:
+                    s.sendall(data)
+                    s.settimeout(10)
+                    try:
+                        while s.recv(4096):
+                            pass
+                    except (TimeoutError, ConnectionResetError):
+                        pass
+        until(lambda: descriptors(node) <= before + 3, "no descriptor is left behind")
+        equal(node.status()["members"]["alive"], 2, "the mesh does not mind")
+
+
+def refused(flags, words, code=None, data_dir=None, env=None):
+    """A start that must fail with these words, soon."""
+    done = subprocess.run([FASTREG, "serve", *flags], capture_output=True, text=True, timeout=60,
+                          env={**os.environ, **(env or {})}, check=False)
+    check(done.returncode != 0, f"{flags} was accepted")
+    if code is not None:
+        equal(done.returncode, code, f"exit code of {flags}: {done.stderr}")
+    text = done.stdout + done.stderr
+    for word in words:
+        check(word.lower() in text.lower(), f"{flags}: '{word}' is not in: {text}")
+
+
+def test_starts_that_cannot_be():
+    """An operator's mistakes are named with what to do about them."""
+    with Mesh(1) as mesh:
+        node = mesh[1]
+        base = os.path.join(mesh.root, "x")
+        free = ["--http-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
+                "--transfer-listen", "127.0.0.1:0"]
+        refused(["--data-dir", node.data_dir, *free], ["in use", node.data_dir])
+        refused(["--data-dir", base, *free[2:], "--http-listen", node.ready["http"]], ["in use", "--http-listen"])
+        refused(["--data-dir", base, *free[:2], *free[4:], "--gossip-listen", node.ready["gossip"]],
+                ["in use", "--gossip-listen"])
+        refused(["--data-dir", base, *free, "--join", node.ready["gossip"]],
+                ["copy", "key show", "--insecure-mesh"], code=2)
+        refused(["--data-dir", base, *free, "--frobnicate", "1"], ["frobnicate"], code=2)
+        config = os.path.join(mesh.root, "bad.toml")
+        with open(config, "w") as f:
+            f.write('[http]\nlistn = "127.0.0.1:0"\n')
+        refused(["--data-dir", base, *free, "--config", config], ["listn", "http.listen", "bad.toml:2"], code=2)
+        with open(config, "w") as f:
+            f.write('replicas = "many"\n')
+        refused(["--data-dir", base, *free, "--config", config], ["replicas", "bad.toml:1"], code=2)
+        refused(["--data-dir", "/proc/nowhere", *free], ["/proc/nowhere"])
+        newer = os.path.join(mesh.root, "newer")
+        second = subprocess.Popen([FASTREG, "serve", "--data-dir", newer, *free], stdout=subprocess.DEVNULL,
+                                  stderr=subprocess.DEVNULL)
+        until(lambda: os.path.exists(os.path.join(newer, "ready.json")), "the node that is to grow old", 20)
+        second.send_signal(signal.SIGTERM)
+        second.wait(30)
+        import sqlite3  # the schema version is SQLite's own user_version
+        with sqlite3.connect(os.path.join(newer, "meta.db")) as db:
+            db.execute("PRAGMA user_version = 9999")
+        db.close()
+        refused(["--data-dir", newer, *free], ["newer", "9999"])
+
+
+def test_another_cluster_and_another_key():
+    """Two meshes must never merge by a wrong address; the message says what to copy where."""
+    with Mesh(1) as mesh:
+        node = mesh[1]
+        other = mesh.make()
+        other.start("--join", node.ready["gossip"], "--cluster", "other", "--cluster-key-file", mesh.key_file())
+        wrong_key = os.path.join(mesh.root, "wrong.key")
+        with open(wrong_key, "w") as f:
+            f.write("0123456789abcdef0123456789abcdef\n")
+        third = mesh.make()
+        third.start("--join", node.ready["gossip"], "--cluster-key-file", wrong_key)
+        until(lambda: "cluster" in other.log_text().lower() and "refus" in other.log_text().lower()
+              or "another cluster" in other.log_text().lower(), "the other cluster is told")
+        until(lambda: "key show" in third.log_text(), "the wrong key is told what to copy")
+        for n in (node, other, third):
+            equal(n.status()["members"]["alive"], 1, f"node {n.number} stays alone")
+        joined = third.cli("join", node.ready["gossip"], code=None)
+        check(joined.returncode == 1 and "key" in joined.stderr, f"join by hand says why: {joined.stderr}")
+
+
+def test_a_seed_that_is_not_there():
+    """A mesh must start when its seed is down, and find it later."""
+    with Mesh(1) as mesh:
+        lonely = mesh.make()
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            nobody = s.getsockname()[1]
+        lonely.start("--join", f"127.0.0.1:{nobody}", "--join", "no-such-host.invalid:7946",
+                     "--cluster-key-file", mesh.key_file())
+        equal(lonely.get("/v2/").status, 200, "serves alone")
+        lonely.cli("join", mesh[1].ready["gossip"])
+        until(lambda: mesh[1].status()["members"]["alive"] == 2, "joined by hand")
+
+
+def test_the_node_of_no_data_directory():
+    """The command line says which node it looked for, with exit code 3."""
+    done = subprocess.run([FASTREG, "status", "--data-dir", "/nonexistent"], capture_output=True, text=True,
+                          timeout=30, check=False)
+    equal(done.returncode, 3, "not reachable")
+    check("/nonexistent" in done.stderr, done.stderr)
+
+
+if __name__ == "__main__":
+    run_cases(sys.modules[__name__])

@@ -1,0 +1,88 @@
+"""kill -9 in the middle of things: what was acknowledged is there, nothing half is served."""
+import os
+import random
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
+
+ROUNDS = int(os.environ.get("FR_ROUNDS", "5"))
+
+
+def test_kill_in_the_middle_of_a_push():
+    """A 201 is a promise; a push without one leaves nothing that could be taken for a blob."""
+    rng = random.Random(7)
+    with Mesh(1) as mesh:
+        node = mesh[1]
+        acknowledged = []
+        for _ in range(ROUNDS):
+            stop = threading.Event()
+
+            def push():
+                while not stop.is_set():
+                    data = rng.randbytes(rng.choice([10, 200_000, 3_000_000]))
+                    try:
+                        acknowledged.append((node.push_blob("c/c", data), data))
+                    except Exception:  # the node was killed under it
+                        return
+
+            pushers = [threading.Thread(target=push) for _ in range(3)]
+            for t in pushers:
+                t.start()
+            time.sleep(rng.uniform(0.2, 0.7))
+            node.kill()
+            stop.set()
+            for t in pushers:
+                t.join()
+            node.start(*mesh.flags)
+            for digest, data in acknowledged[-40:]:
+                answer = node.get(f"/v2/c/c/blobs/{digest}")
+                equal(answer.status, 200, "an acknowledged blob")
+                check(answer.body == data, "its bytes")
+        check(len(acknowledged) > ROUNDS, f"only {len(acknowledged)} pushes were acknowledged")
+        done = node.cli("verify")
+        check("bad" not in done.stdout.lower() or "0 bad" in done.stdout.lower(), done.stdout)
+
+
+def test_kill_in_the_middle_of_a_pull():
+    """A node killed while it pulls goes on after its restart, and never serves a half blob as a whole."""
+    with Mesh(2, "--replicas", "1") as mesh:
+        data = os.urandom(150_000_000)
+        digest = mesh[1].push_blob("p/p", data)
+        url = f"/v2/p/p/blobs/{digest}"
+        for _ in range(3):
+            with mesh[2].connect() as s:
+                s.sendall(f"GET {url} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+                got = 0
+                while got < 20_000_000 and (piece := s.recv(1 << 20)):
+                    got += len(piece)
+                mesh[2].kill()
+            mesh.restart(mesh[2])
+            mesh.settle()
+        answer = mesh[2].get(url)
+        equal(answer.status, 200, "after the kills")
+        equal(digest_of(answer.body), digest, "the bytes")
+
+
+def test_a_full_disk_refuses_and_recovers():
+    """A store at its limit says so, keeps what it has, and serves on."""
+    with Mesh(1, "--store-max-bytes", "8MiB", "--store-min-free", "0") as mesh:
+        node = mesh[1]
+        small = os.urandom(1_000_000)
+        kept = node.push_blob("d/d", small)
+        place = node.request("POST", "/v2/d/d/blobs/uploads/").header("Location")
+        big = os.urandom(20_000_000)
+        try:
+            refused = node.request("PUT", f"{place}?digest={digest_of(big)}", big)
+            check(refused.status in (413, 500, 503, 507), f"a push over the limit: {refused.status}")
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # refused before the body was read
+        equal(node.get(f"/v2/d/d/blobs/{kept}").body, small, "what was there is served")
+        until(lambda: node.status()["store"]["bytes"] < 4_000_000, "the refused bytes are given back")
+        node.push_blob("d/d", os.urandom(1_000_000))
+
+
+if __name__ == "__main__":
+    run_cases(sys.modules[__name__])

@@ -1,0 +1,170 @@
+"""A mesh under change: swarming, nodes that die, return, move, leave, or stop in the middle of a pull."""
+import os
+import signal
+import sys
+import threading
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
+
+
+def alive(node):
+    return node.status()["members"]["alive"]
+
+
+def test_many_pull_at_once_from_each_other():
+    """Sharing while downloading: with one copy in the mesh, the pullers feed each other."""
+    with Mesh(4, "--replicas", "1") as mesh:
+        data = os.urandom(60_000_000)
+        digest = mesh[1].push_blob("s/s", data)
+        results = {}
+
+        def pull(number):
+            results[number] = mesh[number].get(f"/v2/s/s/blobs/{digest}").body
+
+        threads = [threading.Thread(target=pull, args=(n,)) for n in (2, 3, 4)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        for number in (2, 3, 4):
+            equal(digest_of(results[number]), digest, f"bytes at node {number}")
+        origin = mesh[1].status()["bytes"]["out"]["peer"]["tcp"]
+        check(origin < 2.5 * len(data), f"the only holder sent {origin} bytes for three pulls of {len(data)}")
+        for number in (2, 3, 4):
+            shown = mesh[number].json("blob", digest)
+            equal(shown["complete"], True, "complete")
+            equal(sum(s["bytes"] for s in shown["sources"]), len(data), "sources add up to the blob")
+        helped = [sum(1 for s in mesh[n].json("blob", digest)["sources"]) for n in (2, 3, 4)]
+        check(max(helped) >= 2, f"somebody had more than one source: {helped}")
+
+
+def test_a_pull_survives_the_death_of_its_source():
+    """A peer that dies mid-blob is replaced; the client sees one unbroken body."""
+    with Mesh(3, "--replicas", "2") as mesh:
+        data = os.urandom(100_000_000)
+        _, _ = mesh[1].push_manifest("k/k", "v", [data])
+        digest = digest_of(data)
+        cold = next(n for n in mesh.nodes if not any(b["digest"] == digest for b in n.json("blobs")))
+        holders = [n for n in mesh.nodes if n is not cold]
+        victim = holders[0] if holders[0] is not mesh[1] else holders[1]
+        got = bytearray()
+        with cold.connect(60) as s:
+            s.sendall(f"GET /v2/k/k/blobs/{digest} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+            while len(got) < 5_000_000:
+                got += s.recv(1 << 20)
+            victim.kill()
+            while piece := s.recv(1 << 20):
+                got += piece
+        body = bytes(got).partition(b"\r\n\r\n")[2]
+        equal(digest_of(body), digest, "the body")
+
+
+def test_a_dead_node_is_noticed_and_comes_back():
+    """Death is seen within the time of the protocol; the same id returns with a higher epoch."""
+    with Mesh(3) as mesh:
+        mesh[3].kill()
+        until(lambda: mesh[1].status()["members"]["dead"] == 1, "node 3 is seen dead", 60)
+        node_id = [p for p in mesh[1].peers() if p["name"] == "node3"][0]["node_id"]
+        mesh.restart(mesh[3])
+        until(lambda: alive(mesh[1]) == 3 and alive(mesh[2]) == 3, "node 3 is back")
+        again = [p for p in mesh[1].peers() if p["name"] == "node3"]
+        equal([p["node_id"] for p in again], [node_id], "under its own id")
+
+
+def test_a_node_moves():
+    """The same data directory at another address is the same node, at once."""
+    with Mesh(3) as mesh:
+        node_id = mesh[3].status()["node_id"]
+        equal(mesh[3].stop(), 0, "stopped well")
+        mesh[3].ready = {}
+        mesh.restart(mesh[3])
+        until(lambda: alive(mesh[1]) == 3, "back at another address")
+        row = [p for p in mesh[1].peers() if p["node_id"] == node_id]
+        equal(row[0]["gossip_addr"], mesh[3].ready["gossip"], "the new address")
+
+
+def test_leave_is_for_good():
+    """`leave` tells the others and ends the process; nobody waits for a suspicion."""
+    with Mesh(3) as mesh:
+        mesh[3].cli("leave")
+        equal(mesh[3].process.wait(40), 0, "exit code")
+        until(lambda: mesh[1].status()["members"]["left"] == 1, "seen as left", 10)
+        equal(mesh[1].status()["members"]["dead"], 0, "not as dead")
+
+
+def test_sigterm_finishes_what_is_in_flight():
+    """A rolling restart must not break a pull that is under way."""
+    with Mesh(1) as mesh:
+        data = os.urandom(50_000_000)
+        digest = mesh[1].push_blob("t/t", data)
+        with mesh[1].connect(60) as s:
+            s.sendall(f"GET /v2/t/t/blobs/{digest} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode())
+            got = bytearray(s.recv(65536))
+            mesh[1].process.send_signal(signal.SIGTERM)
+            time.sleep(0.3)
+            while piece := s.recv(1 << 20):
+                got += piece
+        equal(digest_of(bytes(got).partition(b"\r\n\r\n")[2]), digest, "the whole body came")
+        equal(mesh[1].process.wait(40), 0, "then it stopped")
+
+
+def test_the_first_node_dies_and_the_third_is_wiped():
+    """With one node dead and one empty, tag and bytes come from the one that is left."""
+    with Mesh(3) as mesh:
+        layer = os.urandom(5_000_000)
+        digest, text = mesh[1].push_manifest("w/w", "v", [layer])
+        for node in mesh.nodes:
+            equal(node.get(f"/v2/w/w/blobs/{digest_of(layer)}").body, layer, "pulled everywhere")
+            equal(node.get("/v2/w/w/manifests/v").body, text, "manifest everywhere")
+        mesh[1].kill()
+        mesh[3].kill()
+        mesh[3].wipe()
+        mesh[3].start("--join", mesh[2].ready["gossip"], "--cluster-key-file", mesh.key_file())
+        until(lambda: alive(mesh[3]) == 2, "node 3 is back, empty")
+        answer = until(lambda: (a := mesh[3].get("/v2/w/w/manifests/v")).status == 200 and a,
+                       "the tag is readable", 10)
+        equal(answer.body, text, "manifest")
+        equal(answer.header("Docker-Content-Digest"), digest, "digest")
+        equal(mesh[3].get(f"/v2/w/w/blobs/{digest_of(layer)}").body, layer, "layer")
+        equal(mesh[3].status()["bytes"]["out"]["source"]["local"], 0, "nothing came from its own disk")
+
+
+def test_sighup_reads_the_configuration_again():
+    """A seed added to the file is dialled without a restart."""
+    with Mesh(1) as mesh:
+        config = os.path.join(mesh.root, "fastreg.toml")
+        with open(config, "w") as f:
+            f.write("")
+        second = mesh.make()
+        second.start("--cluster-key-file", mesh.key_file(), "--config", config)
+        equal(alive(second), 1, "alone")
+        with open(config, "w") as f:
+            f.write(f'join = ["{mesh[1].ready["gossip"]}"]\n')
+        second.process.send_signal(signal.SIGHUP)
+        until(lambda: alive(second) == 2, "joined after SIGHUP")
+
+
+def test_verify_finds_a_flipped_bit_and_the_mesh_heals_it():
+    """Disks rot; what is damaged is never served, and comes back from another copy."""
+    with Mesh(2) as mesh:
+        layer = os.urandom(3_000_000)
+        mesh[1].push_manifest("f/f", "v", [layer])
+        digest = digest_of(layer)
+        equal(mesh[2].get(f"/v2/f/f/blobs/{digest}").body, layer, "on both nodes")
+        name = digest.split(":")[1]
+        path = os.path.join(mesh[1].data_dir, "blobs", "sha256", name[:2], name)
+        os.chmod(path, 0o644)
+        with open(path, "r+b") as f:
+            f.seek(1_234_567)
+            byte = f.read(1)[0]
+            f.seek(1_234_567)
+            f.write(bytes([byte ^ 1]))
+        done = mesh[1].cli("verify", digest, code=None)
+        check(done.returncode in (1, 5), f"verify tells: {done.stdout} {done.stderr}")
+        equal(mesh[1].get(f"/v2/f/f/blobs/{digest}").body, layer, "served right, from the other copy")
+
+
+if __name__ == "__main__":
+    run_cases(sys.modules[__name__])
