@@ -64,11 +64,6 @@ Status Node::open_store() {
     options.max_bytes = config_.store.max_bytes.of(disk);
     options.min_free_bytes = config_.store.min_free_of(disk);
     FR_TRY_ASSIGN(store_, store::Store::open(*fs_, *executor_, options));
-    const auto totals = store_->totals();
-    log::info("store.opened", {{"node_id", store_->identity().node.str()},
-                               {"boot_epoch", store_->identity().boot_epoch},
-                               {"blobs", totals.blobs},
-                               {"bytes", totals.blob_bytes}});
     return {};
 }
 
