@@ -1,7 +1,7 @@
 // The HTTP server on real sockets: what clients of every manner meet.
 #include "node/http_server.h"
 
-#include <dirent.h>
+#include <fcntl.h>
 
 #include <atomic>
 #include <filesystem>
@@ -65,6 +65,13 @@ class TempFile {
         return *std::move(file);
     }
     [[nodiscard]] std::size_t size() const { return size_; }
+    // Out of the page cache, where the file system can.
+    void evict() const {
+        const int fd = ::open(path_.c_str(), O_RDONLY | O_CLOEXEC);
+        ::fsync(fd);
+        ::posix_fadvise(fd, 0, 0, POSIX_FADV_DONTNEED);
+        ::close(fd);
+    }
 
   private:
     std::string path_;
@@ -352,6 +359,36 @@ TEST_CASE("files leave whole, in ranges, and in several pieces") {
     CHECK(client.ask("HEAD /all HTTP/1.1\r\nHost: t\r\n\r\n", true).headers.get("Content-Length") ==
           "20000000");
     CHECK(served.meters.bytes_out.value() > 21'000'000);
+}
+
+TEST_CASE("a file that is not in the page cache is read beside the io thread") {
+    // sendfile would wait for the disk, and every other client of the thread with it.
+    const TempFile file(8'000'000);
+    file.evict();
+    const auto opened = file.open();
+    Served served([&](const std::shared_ptr<Exchange>& exchange) {
+        exchange->respond(ok_head(), {{"", opened, 1000, 7'999'000}});
+    });
+    Client client(served.port());
+    REQUIRE(client.send(get("/")));
+    CHECK(client.read_body(7'999'000) == pattern(7'999'000, 1000));
+}
+
+TEST_CASE("a file that is shorter than the answer cuts the connection") {
+    // The client sees a short body and asks another node; waiting for bytes that never come is
+    // worse.
+    const TempFile file(10'000);
+    const auto opened = file.open();
+    Promise<bool> done;
+    Served served([&](const std::shared_ptr<Exchange>& exchange) {
+        exchange->set_on_done([&](bool complete) { done.set(complete); });
+        exchange->respond(ok_head(), {{"", opened, 0, 20'000}});
+    });
+    Client client(served.port());
+    REQUIRE(client.send(get("/")));
+    CHECK(client.read_body(20'000) == pattern(10'000));
+    CHECK(client.at_end());
+    CHECK(done.wait() == false);
 }
 
 TEST_CASE("eight clients read one file at once, each all of it") {
