@@ -2,15 +2,16 @@
 #include "registry/names.h"
 
 #include <doctest/doctest.h>
-
-#include <regex>
+#include <regex.h>
 
 using namespace fastreg;
 using namespace fastreg::registry;
 
 TEST_CASE("repository names are those of the spec's own expression") {
-    const std::regex spec(
-        "[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*)*");
+    const std::string component = "[a-z0-9]+((\\.|_|__|-+)[a-z0-9]+)*";
+    const std::string spec = "^" + component + "(/" + component + ")*$";
+    regex_t compiled{};
+    REQUIRE(::regcomp(&compiled, spec.c_str(), REG_EXTENDED | REG_NOSUB) == 0);
     const std::string alphabet = "a0._-/A";
     // Every text of up to five characters over an alphabet that has one of each kind.
     std::vector<std::string> texts{""};
@@ -23,8 +24,10 @@ TEST_CASE("repository names are those of the spec's own expression") {
     }
     std::size_t wrong = 0;
     for (const std::string& text : texts) {
-        if (is_repository(text) != std::regex_match(text, spec)) ++wrong;
+        const bool matches = ::regexec(&compiled, text.c_str(), 0, nullptr, 0) == 0;
+        if (is_repository(text) != matches) ++wrong;
     }
+    ::regfree(&compiled);
     CHECK(texts.size() > 19'000);
     CHECK(wrong == 0);
 }
