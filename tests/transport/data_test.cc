@@ -47,6 +47,8 @@ class TcpWorld {
         options.identity = identity(number);
         options.listen = {"127.0.0.1", 0};
         options.threads = {&io1_, &io2_};
+        options.connect_timeout = 30s;
+        options.handshake_timeout = 30s;
         options.own_blocks = 8;  // far fewer than the chunks in flight
         auto made = std::make_unique<TcpTransport>(loop_, options, side.events);
         const auto port = made->listen();

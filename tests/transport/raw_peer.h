@@ -54,7 +54,7 @@ class RawPeer {
         });
     }
 
-    /// The next frame, or nothing when the link was closed or is silent for 5 s.
+    /// The next frame, or nothing when the link was closed or is silent for 20 s.
     std::optional<wire::Frame> next_frame() {
         std::optional<wire::Frame> found;
         (void)until(loop_, [&] {
@@ -78,7 +78,7 @@ class RawPeer {
         frames_.consume(bytes.size());
         return bytes;
     }
-    bool closed_by_peer(Duration limit = 5s) {
+    bool closed_by_peer(Duration limit = 20s) {
         return until(loop_, [&] {
             pump();
             return gone_;

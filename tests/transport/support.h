@@ -42,8 +42,8 @@ inline Identity identity(unsigned number) {
     return who;
 }
 
-/// Runs `loop` until `holds`, at most 5 s.
-inline bool until(uv::Loop& loop, const std::function<bool()>& holds, Duration limit = 5s) {
+/// Runs `loop` until `holds`, at most 20 s: the machine may be busy with a build.
+inline bool until(uv::Loop& loop, const std::function<bool()>& holds, Duration limit = 20s) {
     uv::Timer tick(loop, [] {});
     const Instant end = loop.now() + limit;
     while (!holds()) {
