@@ -654,10 +654,12 @@ void Download::on_chunk(Instant now, const NodeId& from, RequestId id, ChunkOutc
             on_bad_chunk(now, from, chunk, out);
             return;
         case ChunkOutcome::disk_full:
+            end_request(id);
             fail_with(Errc::no_space, "storing a chunk of " + digest_.str() +
                                           ": the disk is full; free space or raise the quota", out);
             return;
         case ChunkOutcome::disk_error:
+            end_request(id);
             fail_with(Errc::io, "storing a chunk of " + digest_.str() + ": the disk reports an error", out);
             return;
         case ChunkOutcome::link_lost:

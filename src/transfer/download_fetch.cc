@@ -67,8 +67,7 @@ std::vector<ChunkIndex> Download::heads() const {
 
 std::vector<Download::Choice> Download::choices(Instant now, std::size_t source_count) {
     const bool few = source_count <= 2;
-    const std::size_t limit = few ? std::max(outstanding_limit(), context_.options.per_peer)
-                                  : context_.options.per_peer;
+    const std::size_t limit = context_.options.per_peer + (few ? outstanding_limit() : 0);
     std::vector<Choice> peers;
     for (auto& [node, neighbour] : swarm_.all()) {
         if (!neighbour.answered || neighbour.has.set_count() == 0) continue;

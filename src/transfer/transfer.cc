@@ -73,6 +73,8 @@ struct Transfer::Impl {
         }
         if (waiting.empty()) return;
         std::ranges::rotate(waiting, waiting.begin() + static_cast<std::ptrdiff_t>(turn++ % waiting.size()));
+        // The one with the least under way goes first: a place that comes free changes hands.
+        std::ranges::stable_sort(waiting, {}, [](const Download* d) { return d->counted(); });
         for (bool sent = true; sent;) {
             sent = false;
             for (Download* download : waiting) {
