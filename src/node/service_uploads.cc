@@ -16,6 +16,10 @@ r::Answer error(const Error& e, r::ErrorCode missing) {
 void say(const OnAnswer& answer, r::Answer what) {
     answer(ServiceAnswer{std::move(what)});
 }
+/// The disk or a limit refused the bytes: nothing more will go into this file.
+bool is_over(const Error& e) {
+    return e.code == Errc::no_space || e.code == Errc::io || e.code == Errc::too_large;
+}
 r::Answer refused(const r::Name& name, const std::string& id, const r::UploadRefused& why) {
     if (why.offset) return r::upload_out_of_order(name, id, *why.offset);
     return r::error_answer(why.error);
@@ -101,8 +105,14 @@ void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
         upload_files_[*id], [this, id = *id, ask](std::uint64_t bytes, Status read, OnAnswer then) {
             const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
             uploads_.end_write(core_.now(), id);
-            if (!read) return say(then, error(read.error(), r::ErrorCode::blob_upload_invalid));
-            if (!counted) return say(then, r::error_answer(counted.error()));
+            if (!read) {
+                if (is_over(read.error())) drop_upload(id);
+                return say(then, error(read.error(), r::ErrorCode::blob_upload_invalid));
+            }
+            if (!counted) {
+                drop_upload(id);
+                return say(then, r::error_answer(counted.error()));
+            }
             const auto view = uploads_.find(id, ask.name.repository);
             if (!view) return say(then, r::error_answer(view.error()));
             say(then, r::upload_progress(ask.name, ask.id, view->offset));
@@ -121,6 +131,7 @@ void Service::put_upload(r::PutUpload ask, OnAnswer answer) {
             const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
             if (!read || !counted) {
                 uploads_.end_write(core_.now(), id);
+                if (!counted || is_over(read.error())) drop_upload(id);
                 if (!read) return say(then, error(read.error(), r::ErrorCode::blob_upload_invalid));
                 return say(then, r::error_answer(counted.error()));
             }
