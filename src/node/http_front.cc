@@ -195,7 +195,13 @@ class HttpFront::Registry final : public HttpHandler {
             [end = std::move(body.end), answer = answer_to(shared, ticket)](std::uint64_t bytes, Status status) {
                 end(bytes, std::move(status), answer);
             });
-        exchange->post([exchange, sink] { exchange->read_body(sink); });
+        exchange->post([exchange, sink] {
+            if (exchange->done()) {
+                sink->on_end(fail(Errc::network, "the client went away before its body was read"));
+            } else {
+                exchange->read_body(sink);
+            }
+        });
     }
 
     static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, ProxyTo& to) {
