@@ -8,7 +8,8 @@ using namespace fastreg::repo::test;
 namespace {
 
 /// Reads a whole prefix in pages of `limit`.
-std::vector<std::string> pages(Net& net, std::uint64_t n, const std::string& prefix, std::size_t limit) {
+std::vector<std::string> pages(Net& net, std::uint64_t n, const std::string& prefix, std::size_t limit,
+                               std::vector<Row>* rows = nullptr) {
     std::vector<std::string> keys;
     std::string after;
     for (int guard = 0; guard < 2000; ++guard) {
@@ -16,6 +17,7 @@ std::vector<std::string> pages(Net& net, std::uint64_t n, const std::string& pre
         REQUIRE(done.rows.has_value());
         REQUIRE(done.rows->size() <= limit);
         for (const auto& row : *done.rows) keys.push_back(row.key);
+        if (rows != nullptr) rows->insert(rows->end(), done.rows->begin(), done.rows->end());
         if (!done.more) return keys;
         REQUIRE_FALSE(done.rows->empty());
         after = done.rows->back().key;
@@ -28,58 +30,54 @@ std::vector<std::string> pages(Net& net, std::uint64_t n, const std::string& pre
 
 TEST_CASE("pages of a list are right however the rows are spread over the owners") {
     // A wrong merge shows a deleted tag, or hides one behind another owner's cut.
-    for (std::uint64_t seed = 1; seed <= 25; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 24; ++seed) {
         CAPTURE(seed);
         Net net(seed);
-        for (std::uint64_t n = 0; n < 3; ++n) net.start(n);
-        std::map<std::string, std::pair<std::string, bool>> model;  // key -> value, live
-        const auto count = 20 + net.rng.below(seed % 5 == 0 ? 400 : 60);
-        const auto size = static_cast<std::size_t>(seed % 5 == 0 ? 1500 : 10);
-        for (std::uint64_t i = 0; i < count; ++i) {
+        const bool large = seed % 4 == 0;  // rows that do not fit one frame
+        const bool stranger = seed % 2 == 0;
+        for (std::uint64_t n = 0; n < (stranger ? 4U : 3U); ++n) net.start(n);
+        net.run_for(2s);
+        const auto owners = net.at(0).core->owners("app");
+        std::map<std::string, std::string> model;  // key -> last value; empty: deleted
+        std::map<NodeId, std::vector<Row>> parts;
+        HlcTime hlc = 1'699'999'990'000ULL << 16U;
+        for (auto i = 20 + net.rng.below(large ? 300 : 60); i > 0; --i) {
             const auto key = (net.rng.chance(0.9) ? "t/" : "u/") + std::to_string(net.rng.below(500));
-            HlcTime hlc = (1'699'999'990'000ULL << 16U);
-            const auto versions = 1 + net.rng.below(4);
-            for (std::uint64_t v = 0; v < versions; ++v) {
-                Row row{"app", key, {}, ++hlc + 16 * i, node_id(v % 3), net.rng.chance(0.3)};
-                std::string value = std::to_string(i) + "." + std::to_string(v);
-                value.resize(size, ' ');
-                if (!row.tombstone) row.value = bytes(value);
-                // Acknowledged: on two of three. Older versions may be anywhere.
-                const auto missing = v + 1 == versions ? net.rng.below(3) : 3 + net.rng.below(3);
-                for (std::uint64_t n = 0; n < 3; ++n) {
-                    const bool gets = v + 1 == versions ? n != missing : n == missing - 3;
-                    auto& disk = net.at(n).disk;
-                    const auto place = disk.find({"app", key});
-                    if (!gets) continue;
-                    if (place == disk.end() || row.newer_than(place->second)) disk[{"app", key}] = row;
+            const auto versions = 1 + net.rng.below(3);
+            for (std::uint64_t v = 1; v <= versions; ++v) {
+                std::string value = net.rng.chance(0.35) ? "" : std::to_string(i * 10 + v);
+                if (!value.empty()) value.resize(large ? 1500 : 10, ' ');
+                const Row row{"app", key, bytes(value), ++hlc, node_id(v), value.empty()};
+                // The last version was acknowledged, so two of three have it; older ones got stuck
+                // on one of them.
+                const auto odd = net.rng.below(3);
+                for (std::size_t n = 0; n < 3; ++n) {
+                    if ((n == odd) == (v < versions)) parts[owners[n]].push_back(row);
                 }
-                auto& known = model[key];
-                known = {row.tombstone ? "" : value, !row.tombstone};
-                if (v + 1 < versions) continue;
-                // The model keeps the last version only when it beats what the key had before.
-                for (std::uint64_t n = 0; n < 3; ++n) {
-                    const auto place = net.at(n).disk.find({"app", key});
-                    if (place == net.at(n).disk.end() || !place->second.newer_than(row)) continue;
-                    FAIL("the generator must stamp upwards");
-                }
+                model[key] = value;
             }
         }
-        for (std::uint64_t n = 0; n < 3; ++n) net.kill(n);
-        for (std::uint64_t n = 0; n < 3; ++n) {
-            net.start(n);
+        for (const auto& [owner, rows] : parts) {
+            for (std::uint64_t n = 0; n < 4; ++n) {
+                if (node_id(n) == owner) net.inject((n + 1) % 3, n, wire::RepoPut{0, rows});
+            }
         }
-        // No time for the owners to become equal: reads alone must get it right.
+        net.run_for(10ms);
         std::vector<std::string> want;
-        for (const auto& [key, known] : model) {
-            if (key.starts_with("t/") && known.second) want.push_back(key);
+        for (const auto& [key, value] : model) {
+            if (key.starts_with("t/") && !value.empty()) want.push_back(key);
         }
-        for (const std::size_t limit : {std::size_t{1}, std::size_t{7}, std::size_t{1000}}) {
-            if (limit == 1 && want.size() > 100) continue;
-            CHECK(pages(net, net.rng.below(3), "t/", limit) == want);
+        // Reads repair what they see, so a seed reads once, at one size of pages.
+        const std::size_t limits[] = {1, 3, 7, 50, 1000};
+        const auto limit = limits[net.rng.below(5)];
+        std::vector<Row> got;
+        pages(net, net.rng.below(stranger ? 4 : 3), "t/", limit, &got);
+        std::vector<std::string> keys;
+        for (const auto& row : got) {
+            keys.push_back(row.key);
+            CHECK(as_text(row.value) == model[row.key]);
         }
-        const auto all = net.get(0, "app", Query::prefix("t/", "", 1000));
-        REQUIRE(all.rows.has_value());
-        for (const auto& row : *all.rows) CHECK(as_text(row.value) == model[row.key].first);
+        CHECK(keys == want);
     }
 }
 
