@@ -23,8 +23,8 @@ void Asker::look_up(Instant now, LookupId id, const Digest& digest, Intent inten
     }
     mesh_.rng.shuffle(q.to_ask);
     const auto zone = mesh_.zone_of(mesh_.self);
-    std::ranges::stable_partition(q.to_ask,
-                                  [&](const NodeId& n) { return mesh_.zone_of(n) == zone; });
+    std::stable_partition(q.to_ask.begin(), q.to_ask.end(),
+                          [&](const NodeId& n) { return mesh_.zone_of(n) == zone; });
     const auto it = open_.emplace(mesh_.new_request(), std::move(q)).first;
     if (mesh_.owns(shard)) {
         const bool download = intent == Intent::download;

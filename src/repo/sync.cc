@@ -319,7 +319,8 @@ void Sync::compare_all(Outbox&) {
 
 void Sync::drop_former(Instant now, Outbox& out) {
     for (auto it = former_.begin(); it != former_.end();) {
-        const auto& [shard, former] = *it;
+        const auto shard = it->first;
+        const auto& former = it->second;
         const bool copied = std::ranges::all_of(mesh_.table.of(shard), [&](const NodeId& owner) {
             return former.handed.contains(owner);
         });
