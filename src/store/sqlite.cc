@@ -37,7 +37,8 @@ tl::unexpected<Error> error_of(sqlite3* db, std::string_view doing, const std::s
 Stmt::~Stmt() {
     sqlite3_finalize(stmt_);
 }
-Stmt::Stmt(Stmt&& other) noexcept : stmt_(std::exchange(other.stmt_, nullptr)) {}
+Stmt::Stmt(Stmt&& other) noexcept
+    : stmt_(std::exchange(other.stmt_, nullptr)), bind_failed_(other.bind_failed_) {}
 Stmt& Stmt::operator=(Stmt&& other) noexcept {
     std::swap(stmt_, other.stmt_);
     return *this;
@@ -52,28 +53,38 @@ Stmt& Stmt::bind_u64(int index, std::uint64_t value) {
 }
 Stmt& Stmt::bind(int index, std::string_view text) {
     const char* data = text.empty() ? "" : text.data();
-    FR_ASSERT(sqlite3_bind_text64(stmt_, index, data, text.size(), SQLITE_STATIC, SQLITE_UTF8) ==
-              SQLITE_OK);
+    if (sqlite3_bind_text64(stmt_, index, data, text.size(), SQLITE_STATIC, SQLITE_UTF8) != SQLITE_OK) {
+        bind_failed_ = true;
+    }
     return *this;
 }
 Stmt& Stmt::bind(int index, ByteView bytes) {
     const void* data = bytes.empty() ? static_cast<const void*>("") : bytes.data();
-    FR_ASSERT(sqlite3_bind_blob64(stmt_, index, data, bytes.size(), SQLITE_STATIC) == SQLITE_OK);
+    if (sqlite3_bind_blob64(stmt_, index, data, bytes.size(), SQLITE_STATIC) != SQLITE_OK) {
+        bind_failed_ = true;
+    }
     return *this;
 }
 
 Result<bool> Stmt::step() {
+    if (std::exchange(bind_failed_, false)) {
+        return fail(Errc::too_large, "a value for the database is over 64 MiB");
+    }
     const int code = sqlite3_step(stmt_);
     if (code == SQLITE_ROW) return true;
     if (code == SQLITE_DONE) {
         sqlite3_reset(stmt_);
         return false;
     }
+    auto failure = error();
+    sqlite3_reset(stmt_);
+    return failure;
+}
+
+tl::unexpected<Error> Stmt::error() const {
     sqlite3* db = sqlite3_db_handle(stmt_);
     const char* path = sqlite3_db_filename(db, "main");
-    auto error = error_of(db, "use", path == nullptr ? "a database" : path);
-    sqlite3_reset(stmt_);
-    return error;
+    return error_of(db, "use", path == nullptr ? "a database" : path);
 }
 
 Status Stmt::run() {

@@ -25,6 +25,7 @@ class Stmt {
     Stmt& operator=(const Stmt&) = delete;
 
     // Parameters count from 1. Text and bytes must live until the next run() or the end of the reading.
+    // What is too long (64 MiB) makes the next step fail.
     Stmt& bind(int index, std::int64_t value);
     Stmt& bind_u64(int index, std::uint64_t value);  // kept as the same 64 bits
     Stmt& bind(int index, std::string_view text);
@@ -45,7 +46,9 @@ class Stmt {
   private:
     friend class Db;
     explicit Stmt(sqlite3_stmt* stmt) : stmt_(stmt) {}
+    [[nodiscard]] tl::unexpected<Error> error() const;
     sqlite3_stmt* stmt_ = nullptr;
+    bool bind_failed_ = false;
 };
 
 class Db {

@@ -108,6 +108,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     };
     /// Inside the gate of the digest, which it does not leave.
     void place(Placing placing, Answer<BlobInfo> done);
+    void place_anew(const Placing& placing, bool durable, const Answer<BlobInfo>& done);
     struct Moved {
         Status status;
         bool target_gone = false;  // what had the name before has lost it
@@ -142,6 +143,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
         return std::hash<Digest>()(digest);
     }
     void verify_next();
+    void settle();
     void maybe_close();
     void close_partials();
     void close_databases();
@@ -195,6 +197,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     std::set<Digest> unverified_;
     // cache.db may still say "synced" of these after a loss of power, though it was another file.
     std::unordered_set<Digest> was_synced_;
+    std::unordered_set<Digest> settling_;  // the same, while cache.db is being synced
     std::deque<Digest> to_sync_;
     bool syncing_ = false;
     bool verifying_ = false;

@@ -7,7 +7,7 @@ namespace fastreg::store {
 
 /// Bytes that rows may already call synced must be synced before they get the blob's name.
 bool Store::Impl::needs_sync(const Digest& digest) const {
-    return records.contains(digest) || was_synced_.contains(digest);
+    return records.contains(digest) || was_synced_.contains(digest) || settling_.contains(digest);
 }
 
 void Store::Impl::place(Placing placing, Answer<BlobInfo> done) {
@@ -16,12 +16,27 @@ void Store::Impl::place(Placing placing, Answer<BlobInfo> done) {
     const auto existing = catalog.find(placing.digest);
     if (existing && existing->verified && existing->size == placing.size &&
         (existing->synced || !durable)) {
-        keep_existing(placing, *existing, done);
+        on_disk(
+            lane_of(placing.digest),
+            [shared = shared, digest = placing.digest] {
+                return shared->fs.stat(shared->layout.blob(digest));
+            },
+            [this, placing, durable, info = *existing, done](const Result<FileInfo>& found) {
+                if (found && found->size == info.size) {
+                    keep_existing(placing, info, done);
+                } else {
+                    withdraw(placing.digest, WithdrawReason::missing);
+                    place_anew(placing, durable || needs_sync(placing.digest), done);
+                }
+            });
         return;
     }
-    const auto lane = lane_of(placing.digest);
+    place_anew(placing, durable, done);
+}
+
+void Store::Impl::place_anew(const Placing& placing, bool durable, const Answer<BlobInfo>& done) {
     on_disk(
-        lane,
+        lane_of(placing.digest),
         [shared = shared, placing, durable] { return move_in(*shared, placing, durable); },
         [this, placing, durable, done](const Moved& moved) {
             if (moved.status) {

@@ -12,6 +12,8 @@ namespace {
 constexpr Duration kPersistEvery = 250ms;
 constexpr Duration kTouchEvery = 60s;
 constexpr Duration kLookEvery = 5s;
+/// Removed digests remembered before cache.db is synced to forget them.
+constexpr std::size_t kRemovedMax = 4096;
 
 }  // namespace
 
@@ -34,6 +36,7 @@ void Store::Impl::tick(Instant now) {
             });
     }
     verify_next();
+    settle();
     next_deadline = std::min({persist_at_, touch_at_, look_at_});
 }
 
@@ -54,6 +57,17 @@ void Store::Impl::verify_next() {
         verifying_ = false;
         if (!report) unverified_.erase(digest);  // cannot be read now: not again and again
     });
+}
+
+/// Makes the removals of rows from cache.db durable, so that those digests need no care any more.
+void Store::Impl::settle() {
+    if (was_synced_.size() < kRemovedMax || !settling_.empty() || !index.idle()) return;
+    settling_.swap(was_synced_);
+    on_index([shared = shared] { return shared->cache->checkpoint(); },
+             [this](const Status& status) {
+                 if (!status) was_synced_.merge(settling_);
+                 settling_.clear();
+             });
 }
 
 Totals Store::Impl::totals() const {

@@ -95,6 +95,18 @@ TEST_CASE("rows, homes and peers come back") {
     CHECK(rig.store->take_rows() == std::vector<Row>{a});
 }
 
+TEST_CASE("a row that is too long for the database is refused, and the next one is not") {
+    // Bad input ends in an answer.
+    Rig rig;
+    const auto huge = persist(rig, {row("r", "huge", 1, std::string(65U << 20U, 'x'))});
+    REQUIRE_FALSE(huge);
+    CHECK(huge.error().code == Errc::too_large);
+    CHECK(persist(rig, {row("r", "small", 1, "x")}));
+    rig.close();
+    rig.open();
+    CHECK(rig.store->take_rows().size() == 1);
+}
+
 TEST_CASE("a home whose file is gone is still listed, so that it can be fetched again") {
     // Row without file: heal, never forget.
     Rig rig;

@@ -172,6 +172,21 @@ TEST_CASE("pushing the same bytes twice keeps the first file") {
     for (const auto& file : rig.fs.files()) CHECK(file.find("/partial/") == std::string::npos);
 }
 
+TEST_CASE("pushing again heals a blob whose file is gone") {
+    // "You have it already" must not be said of a row without a file.
+    Rig rig;
+    const auto blob = make_blob(4000, 16);
+    REQUIRE(rig.push(blob));
+    REQUIRE(rig.fs.unlink(blob_path(blob.digest)));
+    REQUIRE(rig.push(blob));
+    CHECK(rig.read(blob.digest) == blob.data);
+    rig.kill();
+    rig.fs.power_cut_all();
+    rig.open();
+    CHECK(rig.store->find(blob.digest)->pushed);
+    CHECK(rig.read(blob.digest) == blob.data);
+}
+
 TEST_CASE("uploads count against the limit, and get nothing beyond it") {
     // A full store says so early; what is given up is given back.
     Rig rig(false);
