@@ -1,6 +1,7 @@
 #include "node/homes.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 
@@ -9,6 +10,9 @@ namespace fastreg::node {
 namespace {
 /// A home that has not answered is asked again; it may have lost the question, or be fetching still.
 constexpr Duration kAskAgain = 3s;
+constexpr std::size_t kShortMax = 100'000;
+/// Copies that nobody waits for are given up after this, until a member joins.
+constexpr Duration kCatchUp = 600s;
 /// Look-ups of this file; those of downloads count from 1 (node/downloads.cc).
 constexpr directory::LookupId kLookupBase = directory::LookupId{1} << 62U;
 }  // namespace
@@ -119,7 +123,7 @@ void Homes::finish(std::map<Digest, Placing>::iterator at, bool late) {
         copies.missing.push_back(std::move(name));
     }
     if (copies.kept < parts_.options.replicas) {
-        short_.insert(digest);
+        if (short_.size() < kShortMax) short_.insert(digest);
     } else {
         short_.erase(digest);
     }
@@ -166,6 +170,15 @@ void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
 }
 
 void Homes::on_member(const Member& member) {
+    if (member.state == MemberState::alive) {
+        // Somebody to keep the copies that were missing so far.
+        const auto wanting = std::exchange(short_, {});
+        for (const Digest& digest : wanting) {
+            const auto info = parts_.store.find(digest);
+            if (info) ensure(digest, info->size, parts_.now() + kCatchUp, [](const Copies&) {});
+        }
+        return;
+    }
     if (member.reachable()) return;
     std::vector<Digest> touched;
     for (auto& [digest, placing] : placings_) {

@@ -44,6 +44,7 @@ Status Node::run() {
     const auto files = raise_file_limit();
     log::info("node.starting", {{"version", FR_VERSION}, {"data", config_.data_dir}, {"open_files", files}});
     FR_TRY(open_store());
+    remove_file(ready_file());  // of an earlier run
     FR_TRY(open_mesh());
     FR_TRY(open_fronts());
     FR_TRY(announce());
@@ -173,7 +174,7 @@ Status Node::announce() {
                 transfer.c_str(), admin_.c_str());
     std::fflush(stdout);
     log::info("node.ready", {{"http", http_}, {"gossip", gossip}, {"transfer", transfer}, {"admin", admin_}});
-    return write_whole_file(config_.data_dir + "/ready.json",
+    return write_whole_file(ready_file(),
                             R"({"http":")" + http_ + R"(","gossip":")" + gossip + R"(","transfer":")" +
                                 transfer + R"(","rdma":"","admin":")" + admin_ + "\"}\n");
 }
@@ -239,6 +240,7 @@ void Node::stop_step() {
         stop_timer_->set(kStopStep);
         return;
     }
+    remove_file(ready_file());
     front_->close();
     mesh_->attach(nullptr);
     mesh_->close();

@@ -45,6 +45,7 @@ class Node {
     void stop_step();
     void arm_service();
     [[nodiscard]] std::string_view state_name() const;
+    [[nodiscard]] std::string ready_file() const { return config_.data_dir + "/ready.json"; }
 
     config::Config config_;
     Reread reread_;

@@ -94,4 +94,8 @@ Status write_whole_file(const std::string& path, const std::string& text) {
     return {};
 }
 
+void remove_file(const std::string& path) {
+    ::unlink(path.c_str());
+}
+
 }  // namespace fastreg::node

@@ -21,5 +21,7 @@ std::uint64_t raise_file_limit();
 
 /// The whole file appears at once or not at all.
 Status write_whole_file(const std::string& path, const std::string& text);
+/// Fine when it is not there.
+void remove_file(const std::string& path);
 
 }  // namespace fastreg::node

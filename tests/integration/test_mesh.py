@@ -6,7 +6,7 @@ import threading
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
+from harness import MANIFEST, Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
 
 
 def alive(node):
@@ -46,7 +46,7 @@ def test_a_pull_survives_the_death_of_its_source():
         data = os.urandom(100_000_000)
         _, _ = mesh[1].push_manifest("k/k", "v", [data])
         digest = digest_of(data)
-        cold = next(n for n in mesh.nodes if not any(b["digest"] == digest for b in n.json("blobs")))
+        cold = next(n for n in mesh.nodes if not any(b["digest"] == digest for b in blobs(n)))
         holders = [n for n in mesh.nodes if n is not cold]
         victim = holders[0] if holders[0] is not mesh[1] else holders[1]
         got = bytearray()
@@ -129,6 +129,26 @@ def test_the_first_node_dies_and_the_third_is_wiped():
         equal(answer.header("Docker-Content-Digest"), digest, "digest")
         equal(mesh[3].get(f"/v2/w/w/blobs/{digest_of(layer)}").body, layer, "layer")
         equal(mesh[3].status()["bytes"]["out"]["source"]["local"], 0, "nothing came from its own disk")
+
+
+def test_copies_are_made_when_somebody_joins():
+    """A push to a mesh of one has one copy, and says so; the next node to join takes the second."""
+    with Mesh(1) as mesh:
+        layer = os.urandom(400_000)
+        digest = mesh[1].push_blob("j/j", layer)
+        text = b'{"schemaVersion":2,"layers":[]}'
+        put = mesh[1].request("PUT", "/v2/j/j/manifests/v", text, {"Content-Type": MANIFEST})
+        equal(put.status, 201, put.body)
+        check("1 of 2 copies" in (put.header("Warning") or ""), f"the warning: {put.headers}")
+        check(mesh[1].status()["store"]["under_replicated"] > 0, "counted")
+        mesh.add()
+        until(lambda: any(b["digest"] == digest and b["home"] for b in blobs(mesh[2])), "the second copy")
+        until(lambda: mesh[1].status()["store"]["under_replicated"] == 0, "no longer counted")
+
+
+def blobs(node):
+    listed = node.json("blobs")
+    return listed["blobs"] if isinstance(listed, dict) else listed
 
 
 def test_sighup_reads_the_configuration_again():
