@@ -144,6 +144,9 @@ void Core::on_frame(NodeId from, wire::Purpose purpose, const wire::Frame& frame
     const Instant now = parts_.now();
     if (in_family(frame.type, FrameType::gossip_first, FrameType::gossip_last)) {
         if (purpose != wire::Purpose::gossip) return;
+        if (Meters* meters = parts_.options.meters) {
+            meters->gossip_in.add(wire::kFrameHeaderSize + frame.body.size());
+        }
         const auto message = wire::decode_gossip(frame);
         if (!message) return reject(message.error());
         parts_.gossip.on_message(now, from, *message, parts_.gossip_out);
@@ -252,8 +255,11 @@ void Core::arm() {
 
 void Core::act(gossip::Action& action) {
     if (auto* send = std::get_if<gossip::Send>(&action)) {
-        parts_.net.send_control(send->to, send->address, wire::Purpose::gossip,
-                                wire::encode(send->message));
+        auto frame = wire::encode(send->message);
+        if (Meters* meters = parts_.options.meters) {
+            meters->gossip_out.add(wire::kFrameHeaderSize + frame.body.size());
+        }
+        parts_.net.send_control(send->to, send->address, wire::Purpose::gossip, std::move(frame));
     } else if (const auto* change = std::get_if<gossip::MemberChanged>(&action)) {
         const Member& member = change->member;
         log::info("member.changed", {{"name", member.name},
@@ -261,6 +267,12 @@ void Core::act(gossip::Action& action) {
                                      {"state", name_of(member.state)},
                                      {"was", change->before ? name_of(*change->before) : "unknown"},
                                      {"gossip", member.gossip.str()}});
+        if (Meters* meters = parts_.options.meters) {
+            const bool was_suspect = change->before == MemberState::suspect;
+            if (member.state == MemberState::suspect) meters->suspicions_raised.add();
+            if (was_suspect && member.state == MemberState::dead) meters->suspicions_confirmed.add();
+            if (was_suspect && member.state == MemberState::alive) meters->suspicions_refuted.add();
+        }
         member_changed(member);
     } else if (const auto* keep = std::get_if<gossip::KeepLinks>(&action)) {
         parts_.net.keep_links(keep->members);
@@ -387,6 +399,7 @@ void Core::act(transfer::Action& action) {
     } else if (const auto* failed = std::get_if<t::Failed>(&action)) {
         downloads_.failed(*failed);
     } else if (const auto* blame = std::get_if<t::Blame>(&action)) {
+        if (Meters* meters = parts_.options.meters) meters->peers_blamed.add();
         log::warn("peer.blamed", {{"peer", blame->node.brief()},
                                   {"digest", blame->digest.brief()},
                                   {"why", blame->why}});

@@ -52,7 +52,7 @@ Downloads::Download& Downloads::start(const Digest& digest, std::optional<std::u
 StreamId Downloads::open_stream(const Digest& digest, std::uint64_t size, std::uint64_t begin,
                                 std::uint64_t end, OnNews on_news) {
     const StreamId id = next_stream_++;
-    streams_.emplace(id, Stream{digest, begin, end, std::move(on_news)});
+    streams_.emplace(id, Stream{digest, begin, end, std::move(on_news), parts_.now(), false});
     Download& download = start(digest, size, false);
     download.streams.push_back(id);
     parts_.transfer.add_reader(parts_.now(), digest, id, begin, end, parts_.transfer_out);
@@ -114,7 +114,7 @@ void Downloads::fetch(const transfer::FetchChunk& action) {
                                                action.end_link);
     const Endpoint address = parts_.transfer_address(action.from);
     if (!landing || address.empty()) return refuse();
-    fetches_[action.request] = {action.digest, action.chunk};
+    fetches_[action.request] = {action.digest, action.chunk, parts_.now()};
     parts_.net.fetch(Fetch{action.from, address, action.request, action.digest, action.size, action.chunk,
                            action.urgent, std::move(*landing)});
 }
@@ -123,8 +123,9 @@ void Downloads::on_fetch_end(NodeId from, RequestId request, transfer::ChunkOutc
                              std::uint64_t bytes) {
     const auto at = fetches_.find(request);
     if (at == fetches_.end()) return;
-    const auto [digest, chunk] = at->second;
+    const auto [digest, chunk, since] = at->second;
     fetches_.erase(at);
+    if (Meters* meters = parts_.options.meters) meters->chunk_ended(outcome, parts_.now() - since);
     parts_.transfer.on_chunk(parts_.now(), from, request, digest, chunk, outcome, bytes,
                              parts_.transfer_out);
     parts_.drain();
@@ -184,13 +185,19 @@ void Downloads::look_up(const transfer::LookUp& action) {
     if (at == downloads_.end()) return;
     const directory::LookupId id = next_lookup_++;
     at->second.lookup = id;
-    lookups_[id] = action.digest;
+    lookups_[id] = {action.digest, parts_.now()};
     parts_.directory.look_up(parts_.now(), id, action.digest, directory::Intent::download,
                              parts_.directory_out);
 }
 
 void Downloads::on_found(const directory::Found& found) {
-    if (lookups_.erase(found.id) == 0) return;
+    const auto open = lookups_.find(found.id);
+    if (open == lookups_.end()) return;
+    if (Meters* meters = parts_.options.meters) {
+        meters->looked_up(found.holders.empty() ? Meters::Lookup::nobody : Meters::Lookup::found,
+                          parts_.now() - open->second.since);
+    }
+    lookups_.erase(open);
     std::vector<transfer::Holder> holders;
     for (const auto& holder : found.holders) {
         holders.push_back({holder.node, holder.kind != directory::HolderKind::partial});
@@ -199,7 +206,12 @@ void Downloads::on_found(const directory::Found& found) {
 }
 
 void Downloads::on_lookup_failed(const directory::LookupFailed& failed) {
-    if (lookups_.erase(failed.id) == 0) return;
+    const auto open = lookups_.find(failed.id);
+    if (open == lookups_.end()) return;
+    if (Meters* meters = parts_.options.meters) {
+        meters->looked_up(Meters::Lookup::failed, parts_.now() - open->second.since);
+    }
+    lookups_.erase(open);
     parts_.transfer.on_lookup_failed(parts_.now(), failed.digest, parts_.transfer_out);
 }
 
@@ -221,6 +233,10 @@ void Downloads::advance_streams(const Digest& digest, Download& download, bool c
         const bool done = complete || ready >= stream.end;
         if (ready <= stream.ready && !done) continue;
         stream.ready = ready;
+        if (Meters* meters = parts_.options.meters; meters != nullptr && !stream.begun) {
+            meters->ttfb.observe(seconds_of(parts_.now() - stream.since));
+        }
+        stream.begun = true;
         const OnNews tell = stream.on_news;
         if (done) {
             std::erase(download.streams, id);
@@ -252,6 +268,7 @@ void Downloads::completed(const transfer::Completed& action) {
             const auto done = downloads_.find(digest);
             if (done == downloads_.end()) return;
             const Duration took = parts_.now() - done->second.since;
+            if (Meters* meters = parts_.options.meters) meters->blob_fetched(size, took, true);
             auto waiters = std::move(done->second.waiters);
             downloads_.erase(done);
             log::info("blob.pulled", {{"digest", digest.brief()}, {"bytes", size}, {"ms", millis_of(took)}});
@@ -274,6 +291,9 @@ void Downloads::fail_all(const Digest& digest, const Error& error) {
     if (at == downloads_.end()) return;
     Download download = std::move(at->second);
     downloads_.erase(at);
+    if (Meters* meters = parts_.options.meters) {
+        meters->blob_fetched(download.size.value_or(0), parts_.now() - download.since, false);
+    }
     parts_.directory.on_gone(parts_.now(), digest, parts_.directory_out);
     for (auto& waiter : download.waiters) waiter(Status(tl::unexpect, error));
     for (const StreamId id : download.streams) {

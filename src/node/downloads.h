@@ -76,6 +76,8 @@ class Downloads {
         std::uint64_t ready = 0;
         std::uint64_t end = 0;
         OnNews on_news;
+        Instant since;
+        bool begun = false;
     };
 
     Download& start(const Digest& digest, std::optional<std::uint64_t> size, bool durable);
@@ -86,8 +88,17 @@ class Downloads {
     Parts& parts_;
     std::map<Digest, Download> downloads_;
     std::unordered_map<StreamId, Stream> streams_;
-    std::unordered_map<RequestId, std::pair<Digest, ChunkIndex>> fetches_;
-    std::unordered_map<directory::LookupId, Digest> lookups_;
+    struct OpenFetch {
+        Digest digest;
+        ChunkIndex chunk = 0;
+        Instant since;
+    };
+    struct OpenLookup {
+        Digest digest;
+        Instant since;
+    };
+    std::unordered_map<RequestId, OpenFetch> fetches_;
+    std::unordered_map<directory::LookupId, OpenLookup> lookups_;
     std::map<Digest, std::vector<transfer::SourceShare>> sources_;
     std::map<Digest, std::shared_ptr<store::File>> open_files_;
     StreamId next_stream_ = 1;

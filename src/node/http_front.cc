@@ -1,5 +1,6 @@
 #include "node/http_front.h"
 
+#include <algorithm>
 #include <array>
 
 #include "base/clock.h"
@@ -51,6 +52,14 @@ class HttpFront::Registry final : public HttpHandler {
                                                "From the head of a request to the last byte of its answer",
                                                duration_bounds(), label);
         }
+        for (std::size_t i = 0; i < requests_.size(); ++i) {
+            for (std::size_t c = 0; c < kCodes.size(); ++c) {
+                requests_[i][c] = &metrics.counter(
+                    "fastreg_http_requests_total", "Requests to the registry, answered",
+                    "method=\"" + std::string(kMethods[i / kKinds.size()]) + "\",kind=\"" +
+                        std::string(kKinds[i % kKinds.size()]) + "\",code=\"" + std::string(kCodes[c]) + "\"");
+            }
+        }
     }
 
     void on_request(std::shared_ptr<Exchange> exchange) override {
@@ -62,7 +71,8 @@ class HttpFront::Registry final : public HttpHandler {
         client.proxied = is_from_member(request, shared_->proxy_key);
         auto route = registry::route(request);
         in_flight_->fetch_add(1);
-        const Ticket ticket{exchange, std::make_shared<StreamId>(0)};
+        const Ticket ticket{exchange, std::make_shared<StreamId>(0),
+                            &requests_[method_of(request.method) * kKinds.size() + kind_of(route)]};
         exchange->set_on_done([count = in_flight_, histogram = durations_[kind_of(route)], shared = shared_,
                                stream = ticket.stream, since = monotonic_now()](bool) {
             count->fetch_sub(1);
@@ -83,6 +93,23 @@ class HttpFront::Registry final : public HttpHandler {
 
   private:
     static constexpr std::array<std::string_view, 4> kKinds{"manifest", "blob", "upload", "other"};
+    static constexpr std::array<std::string_view, 6> kMethods{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"};
+    static constexpr std::array<std::string_view, 4> kCodes{"2xx", "3xx", "4xx", "5xx"};
+    using ByCode = std::array<Counter*, kCodes.size()>;
+
+    static std::size_t method_of(http::Method method) {
+        switch (method) {
+            case http::Method::head: return 1;
+            case http::Method::post: return 2;
+            case http::Method::put: return 3;
+            case http::Method::patch: return 4;
+            case http::Method::del: return 5;
+            default: return 0;
+        }
+    }
+    static void count(const ByCode& by_code, int status) {
+        by_code[static_cast<std::size_t>(std::clamp(status / 100 - 2, 0, 3))]->add();
+    }
 
     static std::size_t kind_of(const registry::Route& route) {
         namespace r = registry;
@@ -99,6 +126,7 @@ class HttpFront::Registry final : public HttpHandler {
     struct Ticket {
         std::shared_ptr<Exchange> exchange;
         std::shared_ptr<StreamId> stream;
+        const ByCode* by_code = nullptr;
     };
 
     /// Carries one answer of the service (loop) to its exchange (io thread).
@@ -110,11 +138,13 @@ class HttpFront::Registry final : public HttpHandler {
 
     static void give(const std::shared_ptr<Shared>&, const Ticket& ticket, registry::Answer& answer) {
         const auto& exchange = ticket.exchange;
+        count(*ticket.by_code, answer.head.status);
         exchange->post([exchange, answer = std::move(answer)]() mutable { send(*exchange, std::move(answer)); });
     }
 
     static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, BlobAnswer& blob) {
         const auto& exchange = ticket.exchange;
+        count(*ticket.by_code, blob.plan.head.status);
         if (blob.file == nullptr) return stream(shared, ticket, blob);
         exchange->post([exchange, blob = std::move(blob), counter = shared->served.local]() mutable {
             std::vector<BodyPart> parts;
@@ -214,6 +244,7 @@ class HttpFront::Registry final : public HttpHandler {
     std::shared_ptr<Shared> shared_;
     std::shared_ptr<std::atomic<std::size_t>> in_flight_;
     std::array<Histogram*, 4> durations_{};
+    std::array<ByCode, kMethods.size() * kKinds.size()> requests_{};
 };
 
 // --- the admin interface -----------------------------------------------------------------------

@@ -25,7 +25,7 @@ std::string label(std::string_view listener) {
 
 HttpMeters::HttpMeters(Metrics& metrics, std::string_view listener)
     : requests(metrics.counter(
-          "fastreg_http_requests_total", "HTTP requests that were read.", label(listener))),
+          "fastreg_http_listener_requests_total", "HTTP requests that were read.", label(listener))),
       refused(metrics.counter("fastreg_http_connections_refused_total",
                               "HTTP connections over a limit.",
                               label(listener))),

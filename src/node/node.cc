@@ -116,6 +116,8 @@ Status Node::open_fronts() {
     options.transfer = {data_host, mesh_->transfer_address().port};
     options.http = {advertised_host(config_.advertise_addr, config_.http.listen.host), http.port};
     options.replicas = config_.replicas;
+    meters_ = std::make_unique<Meters>(metrics_);
+    options.meters = meters_.get();
     options.gossip_options.members_max = config_.limits.members;
     options.directory_options.entries_max = config_.limits.directory_entries;
     options.transfer_options.inbound_max = config_.limits.inbound_requests_per_peer;

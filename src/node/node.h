@@ -54,6 +54,7 @@ class Node {
     std::string http_, admin_;  // addresses, as in ready.json
     Instant stop_by_;
     Metrics metrics_;
+    std::unique_ptr<Meters> meters_;
 
     // Destroyed in the reverse order: what lives on a loop goes before the loop.
     uv::Loop loop_;

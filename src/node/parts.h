@@ -7,6 +7,7 @@
 #include "base/owners.h"
 #include "directory/directory.h"
 #include "gossip/gossip.h"
+#include "node/meters.h"
 #include "node/net.h"
 #include "repo/repo.h"
 #include "store/store.h"
@@ -22,6 +23,7 @@ struct CoreOptions {
     Endpoint rdma;
     Endpoint http;
     std::size_t replicas = 2;
+    Meters* meters = nullptr;  // none in the simulator
     gossip::Options gossip_options;
     directory::Options directory_options;
     repo::Options repo_options;

@@ -1,0 +1,39 @@
+// The metrics of the mesh side of a node, registered once at start (docs/OPERATIONS.md, "Metrics").
+// Updated from the loop thread; the simulator runs without them.
+#pragma once
+
+#include <array>
+#include <cstdint>
+
+#include "base/instant.h"
+#include "base/metrics.h"
+#include "transfer/transfer.h"
+
+namespace fastreg::node {
+
+struct Meters {
+    explicit Meters(Metrics& metrics);
+
+    void blob_fetched(std::uint64_t size, Duration took, bool ok);
+    void chunk_ended(transfer::ChunkOutcome outcome, Duration took);
+
+    enum class Lookup { found, nobody, failed };
+    void looked_up(Lookup result, Duration took);
+
+    Counter& suspicions_raised;
+    Counter& suspicions_confirmed;  // the member was dead
+    Counter& suspicions_refuted;
+    Counter& gossip_in;
+    Counter& gossip_out;
+    Counter& peers_blamed;
+    Counter& disk_full;
+    Histogram& ttfb;
+
+  private:
+    std::array<Histogram*, 6> blob_;    // size class x outcome
+    Histogram& chunk_;
+    std::array<Counter*, 6> retries_;   // by reason
+    std::array<Histogram*, 3> lookup_;  // by result
+};
+
+}  // namespace fastreg::node
