@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/mutant.h"
+
 namespace fastreg::directory {
 
 Announcer::Announcer(Mesh& mesh, Keeper& keeper)
@@ -70,6 +72,7 @@ void Announcer::forget_shard(Link& link, ShardId shard) {
 }
 
 void Announcer::compare_all(Instant at, const NodeId& owner, Link& link) {
+    if (mutant(Mutant::holder_not_announced_to_new_owner)) return;
     for (std::uint32_t i = 0; i < kShardCount; ++i) {
         const auto shard = static_cast<ShardId>(i);
         if (!touched_[i] || !mesh_.table.owns(shard, owner)) continue;

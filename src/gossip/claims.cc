@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "gossip/core.h"
+#include "base/mutant.h"
 #include "gossip/sync.h"
 
 namespace fastreg::gossip {
@@ -37,7 +38,8 @@ void Gossip::Core::apply(Instant now, NodeId peer, const wire::Claim& claim, Sou
         (claim.subject.state == MemberState::suspect || claim.subject.state == MemberState::dead)) {
         return;  // nobody says that of itself
     }
-    if (source == Source::sync && claim.subject.state == MemberState::dead) {
+    if (source == Source::sync && claim.subject.state == MemberState::dead &&
+        !mutant(Mutant::dead_imported_as_dead)) {
         // Old news of a death must not spread by itself: the subject gets its say.
         wire::Claim doubt = claim;
         doubt.subject.state = MemberState::suspect;
@@ -57,7 +59,7 @@ void Gossip::Core::apply(Instant now, NodeId peer, const wire::Claim& claim, Sou
     }
     const Rank said = rank_of(claim.subject);
     const Rank held = rank_of(*known);
-    if (said > held) {
+    if (said > held || mutant(Mutant::no_incarnation_check)) {
         believe(now, claim, source, out);
     } else if (said == held) {
         same_again(now, peer, claim, source, out);
@@ -197,7 +199,8 @@ void Gossip::Core::on_claim_about_self(Instant now, NodeId peer, const wire::Cla
 
 void Gossip::Core::refute(Instant now, NodeId peer, const wire::Claim& claim, Outbox& out) {
     Member me = table_.self();
-    me.incarnation = std::max(me.incarnation, claim.subject.incarnation) + 1;
+    me.incarnation = std::max(me.incarnation, claim.subject.incarnation) +
+                     (mutant(Mutant::refutation_without_incarnation) ? 0 : 1);
     const std::uint64_t incarnation = me.incarnation;
     table_.put(std::move(me));
     if (claim.subject.state != MemberState::alive) health_.add(1);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/mutant.h"
+
 namespace fastreg::repo {
 
 namespace {
@@ -97,7 +99,8 @@ bool Reader::enough(const Read& read) const {
     const auto& owners = mesh_.table.of(read.shard);
     const auto count = std::ranges::count_if(
         owners, [&](const NodeId& owner) { return read.answers.contains(owner); });
-    return !owners.empty() && static_cast<std::size_t>(count) >= read_quorum(owners.size());
+    return !owners.empty() && static_cast<std::size_t>(count) >=
+                                  read_quorum(mutant(Mutant::read_quorum_of_one) ? 1 : owners.size());
 }
 
 bool Reader::plausible(const Read& read, const Replica::Answer& answer) {
@@ -168,6 +171,7 @@ void Reader::join(Instant now, Open::iterator it, Outbox& out) {
     for (const auto& [node, answer] : read.answers) {
         for (const auto& row : answer.rows) {
             if (bound && row.key > *bound) break;
+            if (mutant(Mutant::tombstone_ignored_by_repair) && row.tombstone) continue;
             const auto [place, added] = winners.try_emplace(row.key, &row);
             if (!added && row.newer_than(*place->second)) place->second = &row;
         }

@@ -1,6 +1,7 @@
 // How a file becomes a blob: sync, rename, sync of the directory, rows - in this order - and how it
 // stops being one.
 #include "base/log.h"
+#include "base/mutant.h"
 #include "store/store_impl.h"
 
 namespace fastreg::store {
@@ -55,7 +56,7 @@ Store::Impl::Moved Store::Impl::move_in(Shared& shared, const Placing& placing, 
         (void)fs.unlink(path);
         return Moved{tl::unexpected<Error>(std::move(error)), path == target};
     };
-    if (durable) {
+    if (durable && !mutant(Mutant::acknowledge_before_fsync)) {
         // What a failed sync did not write is gone, though reads still see it: never try again.
         if (auto status = placing.file->fdatasync(); !status) {
             return give_up(placing.from, std::move(status).error());
@@ -64,7 +65,7 @@ Store::Impl::Moved Store::Impl::move_in(Shared& shared, const Placing& placing, 
     if (auto status = fs.rename(placing.from, target); !status) {
         return give_up(placing.from, std::move(status).error());
     }
-    if (durable) {
+    if (durable && !mutant(Mutant::fsync_dir_left_out)) {
         if (auto status = fs.fsync_dir(shared.layout.shelf(placing.digest)); !status) {
             return give_up(target, std::move(status).error());
         }

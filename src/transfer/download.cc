@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/mutant.h"
+
 namespace fastreg::transfer {
 namespace {
 
@@ -161,7 +163,7 @@ std::uint64_t Download::verified_run(std::uint64_t offset) const {
         end = grid_.offset_of(missing);
     } else {
         // The last chunk is held back until every link holds.
-        end = have_.full() ? *size_ : grid_.offset_of(grid_.count() - 1);
+        end = have_.full() || mutant(Mutant::last_chunk_not_held_back) ? *size_ : grid_.offset_of(grid_.count() - 1);
     }
     return std::max(offset, end);
 }
@@ -631,6 +633,7 @@ void Download::on_chunk(Instant now, const NodeId& from, RequestId id, ChunkOutc
     if (request == nullptr || over_) return;
     const ChunkIndex chunk = request->chunk;
     Peer& peer = context_.peer(from);
+    if (mutant(Mutant::have_before_verified) && outcome != ChunkOutcome::stored) fresh_.push_back(chunk);
     switch (outcome) {
         case ChunkOutcome::stored: {
             peer.on_byte(now);
@@ -650,7 +653,7 @@ void Download::on_chunk(Instant now, const NodeId& from, RequestId id, ChunkOutc
             return;
         case ChunkOutcome::bad_link:
             peer.on_byte(now);
-            end_request(id);
+            mutant(Mutant::bad_chunk_not_fetched_again) ? requests_.remove(context_, id) : end_request(id);
             on_bad_chunk(now, from, chunk, out);
             return;
         case ChunkOutcome::disk_full:

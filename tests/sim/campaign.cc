@@ -1,0 +1,331 @@
+#include "tests/sim/campaign.h"
+
+#include <algorithm>
+#include <cerrno>
+
+#include "base/log.h"
+#include "tests/sim/faults.h"
+#include "tests/sim/invariants.h"
+
+namespace fastreg::sim {
+
+namespace {
+
+constexpr Duration kFormWithin = 30s;
+constexpr Duration kHealWithin = 240s;
+constexpr Duration kQuarantine = 35s;  // the first one ends by then
+
+class Campaign {
+  public:
+    Campaign(World& world, const Plan& plan)
+        : world_(world),
+          plan_(plan),
+          network_(world, {plan.latency, plan.latency / 2, plan.rate, 0}, plan.nodes),
+          clients_(world, nodes_, plan.blob_max),
+          invariants_(world, network_, nodes_, clients_) {
+        for (std::size_t i = 0; i < plan.nodes; ++i) {
+            node::CoreOptions options;
+            options.name = "node" + std::to_string(i);
+            options.zone = i % 2 == 0 ? "a" : "b";
+            nodes_.push_back(std::make_unique<SimNode>(world, network_, i, options));
+        }
+    }
+
+    /// Processes end before the network and the clients that they speak to.
+    ~Campaign() { nodes_.clear(); }
+    Campaign(const Campaign&) = delete;
+    Campaign& operator=(const Campaign&) = delete;
+
+    void run() {
+        form();
+        if (world_.failure()) return;
+        world_.note("formed");
+        const Instant end = world_.now() + plan_.active;
+        for (const auto& event : plan_.events) {
+            world_.after(event.at, [this, fault = event.fault] { strike(fault); });
+        }
+        client_turn(end);
+        world_.run_until(end);
+        heal();
+    }
+
+  private:
+    [[nodiscard]] std::vector<Endpoint> seeds() const {
+        return {nodes_[0]->gossip(), nodes_[1]->gossip()};
+    }
+
+    void start(std::size_t i) {
+        if (nodes_[i]->running() || world_.failure()) return;
+        if (!nodes_[i]->start(seeds())) {
+            world_.after(1s, [this, i] { start(i); });
+            return;
+        }
+        invariants_.check_durable(i);
+    }
+
+    void form() {
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            world_.after(Duration{static_cast<std::int64_t>(world_.rng.below(500'000'000))}, [this, i] { start(i); });
+        }
+        invariant_turn();
+        const Instant late = world_.now() + kFormWithin;
+        do {
+            world_.run_for(1s);
+            if (world_.failure()) return;
+            if (world_.now() >= late) return world_.broken("the mesh does not form: " + invariants_.disagreement());
+        } while (!all_running() || !invariants_.disagreement().empty());
+        world_.run_for(2s);  // owners compare what they have
+    }
+
+    [[nodiscard]] bool all_running() const {
+        return std::ranges::all_of(nodes_, [](const auto& node) { return node->running(); });
+    }
+
+    void invariant_turn() {
+        const Duration every = nodes_.size() > 12 ? 1s : 250ms;
+        world_.after(every, [this] {
+            invariants_.check();
+            invariant_turn();
+        });
+    }
+
+    void client_turn(Instant end) {
+        if (world_.now() >= end) return;
+        clients_.act();
+        const auto span = static_cast<std::uint64_t>(plan_.between_clients.count());
+        world_.after(Duration{static_cast<std::int64_t>(world_.rng.below(span * 2))}, [this, end] { client_turn(end); });
+    }
+
+    void start_later(std::size_t i) {
+        world_.after(Duration{500'000'000 + static_cast<std::int64_t>(world_.rng.below(6'000'000'000))},
+                     [this, i] { start(i); });
+    }
+
+    void strike(Fault fault) {
+        const std::size_t i = world_.rng.below(nodes_.size());
+        SimNode& node = *nodes_[i];
+        const std::size_t other = (i + 1 + world_.rng.below(nodes_.size() - 1)) % nodes_.size();
+        const bool needs_process = fault != Fault::loss && fault != Fault::link_break &&
+                                   fault != Fault::partition && fault != Fault::one_way_cut;
+        if (needs_process && !node.running()) return;
+        world_.count("fault." + std::string(name_of(fault)));
+        world_.note("fault " + std::string(name_of(fault)) + " node " + std::to_string(i));
+        const Duration span{1'000'000'000 + static_cast<std::int64_t>(world_.rng.below(8'000'000'000))};
+        switch (fault) {
+            case Fault::loss:
+                network_.options.loss = 0.01 + 0.1 * world_.rng.unit();
+                break;
+            case Fault::link_break:
+                network_.break_links(i, other);
+                break;
+            case Fault::partition:
+            case Fault::one_way_cut:
+                cut(fault == Fault::one_way_cut, span);
+                break;
+            case Fault::crash:
+                node.crash();
+                start_later(i);
+                break;
+            case Fault::power_cut:
+                node.power_cut();
+                start_later(i);
+                break;
+            case Fault::move:
+                node.crash();
+                node.move();
+                start_later(i);
+                break;
+            case Fault::restart:
+                node.stop([this, i] { start_later(i); });
+                break;
+            case Fault::wipe:
+                node.power_cut();
+                node.wipe();
+                start_later(i);
+                break;
+            case Fault::slow_node:
+                network_.set_rate(i, 100'000 + world_.rng.below(1'000'000));
+                break;
+            case Fault::slow_disk:
+                node.executor().set_slow(true);
+                world_.after(span, [&node, life = node.life()] {
+                    if (node.life() == life) node.executor().set_slow(false);
+                });
+                break;
+            case Fault::wrong_bytes: lie(i, Lie::wrong_bytes); break;
+            case Fault::forged_chain: lie(i, Lie::forged_chain); break;
+            case Fault::claims_all: lie(i, Lie::claims_all); break;
+            case Fault::silent: lie(i, Lie::silent); break;
+            case Fault::disk_full:
+                invariants_.expect_blame(i);
+                node.fs().set_capacity(world_.rng.below(2U << 20U));
+                world_.after(span, [&node] { node.fs().set_capacity(1ULL << 40U); });
+                break;
+            case Fault::disk_error:
+                invariants_.distrust_disk(i);
+                node.fs().fail_after(world_.rng.below(30), EIO);
+                if (world_.rng.chance(0.5)) node.fs().fail_read_after(world_.rng.below(30), EIO);
+                break;
+            case Fault::bit_flip:
+                if (node.flip_bit()) {
+                    clients_.spoil(i);
+                    invariants_.distrust_disk(i);
+                    invariants_.expect_blame(i);
+                }
+                break;
+            case Fault::clock_skew:
+                // Holds from the next start on, as a clock that was set.
+                node.clock_skew_ms = static_cast<std::int64_t>(world_.rng.below(10'000)) - 5'000;
+                node.crash();
+                start_later(i);
+                break;
+        }
+    }
+
+    void lie(std::size_t i, Lie how) {
+        invariants_.expect_blame(i);
+        network_.set_lie(i, how);
+    }
+
+    void cut(bool one_way, Duration span) {
+        std::vector<std::size_t> all;
+        for (std::size_t i = 0; i < nodes_.size(); ++i) all.push_back(i);
+        world_.rng.shuffle(all);
+        const std::size_t few = 1 + world_.rng.below(nodes_.size() / 2);
+        std::vector<std::pair<std::size_t, std::size_t>> ways;
+        for (std::size_t a = 0; a < few; ++a) {
+            for (std::size_t b = few; b < all.size(); ++b) {
+                ways.emplace_back(all[a], all[b]);
+                if (!one_way) ways.emplace_back(all[b], all[a]);
+            }
+        }
+        for (const auto& [from, to] : ways) network_.block(from, to, true);
+        world_.after(span * 2, [this, ways] {
+            for (const auto& [from, to] : ways) network_.block(from, to, false);
+        });
+    }
+
+    // --- the end ---------------------------------------------------------------------------------
+
+    void heal() {
+        if (world_.failure()) return;
+        world_.note("the faults stop");
+        network_.heal();
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            nodes_[i]->fs().set_capacity(1ULL << 40U);
+            nodes_[i]->fs().clear_faults();
+            if (nodes_[i]->running()) nodes_[i]->executor().set_slow(false);
+        }
+        const Instant late = world_.now() + kHealWithin;
+        std::string why;
+        do {
+            world_.run_for(2s);
+            if (world_.failure()) return;
+            if (world_.now() >= late) return world_.broken("no agreement after the faults: " + why);
+            why = all_running() ? invariants_.disagreement() : "not all run";
+        } while (!why.empty());
+        world_.note("all agree");
+        read_everything(late);
+        if (world_.failure()) return;
+        if (!blamed_early()) return;
+        world_.run_for(kQuarantine);
+        if (!world_.failure()) invariants_.check_blame();
+    }
+
+    /// True when there is a quarantine to wait for.
+    [[nodiscard]] bool blamed_early() const {
+        return std::ranges::any_of(nodes_, [](const auto& node) {
+            return std::ranges::any_of(node->core().transfer().peers(), [](const auto& peer) { return peer.quarantined; });
+        });
+    }
+
+    void read_everything(Instant late) {
+        // Every tag, on every node, until each answered; all must say the same.
+        for (const auto& [key, writes] : clients_.keys()) {
+            for (std::size_t i = 0; i < nodes_.size(); ++i) {
+                if (nodes_.size() > 8 && !world_.rng.chance(4.0 / static_cast<double>(nodes_.size()))) continue;
+                ++left_;
+                read_until(i, key, late);
+            }
+        }
+        for (std::size_t blob = 0; blob < clients_.blobs().size(); ++blob) {
+            const BlobTruth& truth = clients_.blobs()[blob];
+            bool kept = truth.replicated;
+            for (const auto& [node, disk] : truth.durable_at) {
+                kept = kept || (nodes_[node]->disk_life() == disk && invariants_.trusts_disk(node) && honest(node));
+            }
+            if (!kept) continue;
+            for (std::size_t i = 0; i < nodes_.size(); ++i) {
+                if (nodes_.size() > 4 && !world_.rng.chance(3.0 / static_cast<double>(nodes_.size()))) continue;
+                ++left_;
+                pull_until(i, blob, late);
+            }
+        }
+        while (left_ > 0 && !world_.failure()) world_.run_for(500ms);
+    }
+
+    [[nodiscard]] bool honest(std::size_t node) const { return network_.lie_of(node) == Lie::none; }
+
+    void read_until(std::size_t i, const std::pair<std::string, std::string>& key, Instant late) {
+        if (!nodes_[i]->running()) return world_.broken("node " + std::to_string(i) + " stopped by itself");
+        clients_.read_tag(i, key.first, key.second, [this, i, key, late](Result<std::optional<Digest>> got) {
+            if (!got) {
+                if (world_.now() > late) {
+                    return world_.broken("node " + std::to_string(i) + " cannot read " + key.first + ":" +
+                                         key.second + ": " + got.error().what);
+                }
+                world_.after(500ms, [this, i, key, late] { read_until(i, key, late); });
+                return;
+            }
+            --left_;
+            const auto [at, first] = tags_.try_emplace(key, *got);
+            if (!first && at->second != *got) {
+                world_.broken("two nodes read " + key.first + ":" + key.second + " differently at the end");
+            }
+        });
+    }
+
+    void pull_until(std::size_t i, std::size_t blob, Instant late) {
+        if (!nodes_[i]->running()) return world_.broken("node " + std::to_string(i) + " stopped by itself");
+        const BlobTruth& truth = clients_.blobs()[blob];
+        clients_.pull(i, blob, 0, truth.bytes.size(), [this, i, blob, late](bool ok) {
+            if (ok) {
+                --left_;
+                return;
+            }
+            if (world_.now() > late) {
+                return world_.broken("node " + std::to_string(i) + " cannot give " +
+                                     clients_.blobs()[blob].digest.brief() + ", which was acknowledged");
+            }
+            world_.after(500ms, [this, i, blob, late] { pull_until(i, blob, late); });
+        });
+    }
+
+    World& world_;
+    const Plan& plan_;
+    Nodes nodes_;
+    Network network_;
+    Clients clients_;
+    Invariants invariants_;
+    std::size_t left_ = 0;
+    std::map<std::pair<std::string, std::string>, std::optional<Digest>> tags_;
+};
+
+}  // namespace
+
+Outcome run_seed(std::uint64_t seed, Counts& counts, bool print) {
+    log::set_level(print ? log::Level::warn : log::Level::off);
+    World world(seed, counts, print);
+    const Plan plan = Plan::draw(world.rng);
+    {
+        Campaign campaign(world, plan);
+        campaign.run();
+    }
+    for (std::size_t type = 0; type < world.frames.size(); ++type) {
+        if (world.frames[type] == 0) continue;
+        counts["frame." + to_hex(std::vector{static_cast<std::byte>(type)})] += world.frames[type];
+    }
+    return {world.failure(), world.hash(), world.events(), seconds_of(Duration{world.now().ns}), plan.nodes};
+}
+
+}  // namespace fastreg::sim

@@ -1,0 +1,89 @@
+// What goes wrong in one run, drawn from its seed. Values.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "base/instant.h"
+#include "base/random.h"
+
+namespace fastreg::sim {
+
+enum class Fault : std::uint8_t {
+    loss,
+    link_break,
+    partition,
+    one_way_cut,
+    crash,
+    power_cut,
+    restart,
+    move,
+    wipe,
+    slow_node,
+    slow_disk,
+    wrong_bytes,
+    forged_chain,
+    claims_all,
+    silent,
+    disk_full,
+    disk_error,
+    bit_flip,
+    clock_skew,
+};
+inline constexpr std::array<std::string_view, 19> kFaultNames = {
+    "loss",        "link_break",   "partition",  "one_way_cut", "crash",     "power_cut",  "restart",
+    "move",        "wipe",         "slow_node",  "slow_disk",   "wrong_bytes", "forged_chain", "claims_all",
+    "silent",      "disk_full",    "disk_error", "bit_flip",    "clock_skew"};
+[[nodiscard]] constexpr std::string_view name_of(Fault fault) {
+    return kFaultNames[static_cast<std::size_t>(fault)];
+}
+/// These take bytes away for good: at most one of them in a run, or what was promised may be lost.
+[[nodiscard]] constexpr bool destroys(Fault fault) {
+    return fault == Fault::wipe || fault == Fault::bit_flip || fault == Fault::disk_error ||
+           fault == Fault::wrong_bytes || fault == Fault::silent;
+}
+
+struct Plan {
+    struct Event {
+        Duration at;  // after the mesh has formed
+        Fault fault;
+    };
+    std::size_t nodes = 3;
+    std::uint64_t blob_max = 0;
+    Duration latency{};
+    std::uint64_t rate = 0;
+    Duration active{};  // how long clients and faults go on
+    Duration between_clients{};
+    std::vector<Event> events;
+
+    [[nodiscard]] static Plan draw(Rng& rng) {
+        Plan plan;
+        const auto size = rng.below(100);
+        plan.nodes = size < 75 ? 3 + rng.below(3) : size < 93 ? 6 + rng.below(5) : size < 99 ? 11 + rng.below(8)
+                                                                                             : 30 + rng.below(21);
+        plan.blob_max = rng.chance(0.03) ? 10U << 20U : rng.chance(0.3) ? 3U << 20U : 600U << 10U;
+        plan.latency = Duration{100'000 + static_cast<std::int64_t>(rng.below(3'000'000))};
+        plan.rate = 2'000'000 + rng.below(100'000'000);
+        plan.active = Duration{8'000'000'000 + static_cast<std::int64_t>(rng.below(12'000'000'000))};
+        plan.between_clients = Duration{100'000'000 + static_cast<std::int64_t>(rng.below(300'000'000))};
+        bool destroyed = false;
+        // Three to six kinds, each up to three times; one run in twenty is calm.
+        if (rng.chance(0.05)) return plan;
+        for (std::uint64_t kinds = 3 + rng.below(4); kinds > 0;) {
+            const auto fault = static_cast<Fault>(rng.below(kFaultNames.size()));
+            if (destroys(fault) && destroyed) continue;
+            destroyed = destroyed || destroys(fault);
+            const bool once = destroys(fault) || fault == Fault::loss;
+            for (std::uint64_t times = once ? 1 : 1 + rng.below(3); times > 0; --times) {
+                const auto span = static_cast<std::uint64_t>(plan.active.count());
+                plan.events.push_back({Duration{static_cast<std::int64_t>(rng.below(span))}, fault});
+            }
+            --kinds;
+        }
+        return plan;
+    }
+};
+
+}  // namespace fastreg::sim
