@@ -148,7 +148,7 @@ void Admin::status(const OnAdminAnswer& answer) {
 
 void Admin::peers(const OnAdminAnswer& answer) {
     std::map<NodeId, transfer::PeerTotals> totals;
-    for (const auto& peer : core_.transfer().peers()) totals[peer.node] = peer;
+    for (const auto& peer : core_.transfer().peers(core_.now())) totals[peer.node] = peer;
     Json list = Json::array();
     const auto add = [&](const Member& member, bool self) {
         const auto rtt = core_.gossip().rtt(member.id);

@@ -13,6 +13,9 @@ namespace fastreg::node {
 namespace {
 
 constexpr Duration kSavePeersEvery = 60s;
+constexpr Duration kSavePeersSoon = 1s;  // after a change
+/// A new node that was given seeds and has met none of them may be the first of its mesh.
+constexpr Duration kAloneAfter = 30s;
 constexpr std::size_t kPeersSaved = 64;
 
 constexpr bool in_family(std::uint8_t type, wire::FrameType first, wire::FrameType last) {
@@ -104,16 +107,25 @@ Core::~Core() {
 }
 
 void Core::start(const std::vector<Endpoint>& seeds) {
-    started_ = true;
     const Member self = member_of(self_of(parts_.store, parts_.options));
+    std::vector<Member> known;
+    for (const auto& record : parts_.store.take_peers()) {
+        auto member = decode_peer(record);
+        if (member && member->id != self.id) known.push_back(std::move(*member));
+    }
+    // Who owned rows and shards with this node when it last ran owns them still, until it answers or its
+    // grace ends: a node that has met nobody yet must not speak for a mesh.
+    for (Member peer : known) {
+        peer.state = MemberState::dead;
+        peer.state_since = parts_.now();
+        member_changed(peer);
+    }
     member_changed(self);
+    if (known.empty() && !seeds.empty()) alone_until_ = parts_.now() + kAloneAfter;
+    started_ = true;
     for (const auto& entry : parts_.store.list()) {
         const auto kind = entry.info.home ? directory::HolderKind::home : directory::HolderKind::cache;
         parts_.directory.on_have(parts_.now(), entry.digest, entry.info.size, kind, parts_.directory_out);
-    }
-    std::vector<Member> known;
-    for (const auto& record : parts_.store.take_peers()) {
-        if (auto member = decode_peer(record)) known.push_back(std::move(*member));
     }
     parts_.gossip.start(parts_.now(), seeds, known, parts_.gossip_out);
     save_peers_at_ = parts_.now() + kSavePeersEvery;
@@ -296,6 +308,7 @@ void Core::member_changed(const Member& member) {
     parts_.directory.on_member(now, member, parts_.directory_out);
     parts_.repo.on_member(now, member, parts_.repo_out);
     if (member.id == parts_.self) return;
+    if (started_) save_peers_at_ = std::min(save_peers_at_, now + kSavePeersSoon);
     parts_.transfer.on_member(now, member, parts_.transfer_out);
     homes_.on_member(member);
 }
@@ -410,7 +423,15 @@ void Core::act(transfer::Action& action) {
     }
 }
 
+Status Core::may_speak() const {
+    const auto counts = parts_.gossip.counts();
+    if (parts_.now() >= alone_until_ || counts.alive + counts.suspect > 0) return {};
+    return fail(Errc::unavailable, "this node has met none of its seeds yet; try again, or look at "
+                                   "the seeds of its configuration");
+}
+
 void Core::read_rows(std::string_view repository, repo::Query query, RowsAnswer answer) {
+    if (auto status = may_speak(); !status) return answer(tl::unexpected<Error>(status.error()), false);
     const repo::Token token = next_token_++;
     reads_.emplace(token, std::move(answer));
     parts_.repo.get(parts_.now(), token, repository, std::move(query), parts_.repo_out);
@@ -419,6 +440,7 @@ void Core::read_rows(std::string_view repository, repo::Query query, RowsAnswer 
 
 void Core::write_rows(std::string_view repository, std::vector<repo::Change> changes,
                       WriteAnswer answer) {
+    if (auto status = may_speak(); !status) return answer(std::move(status));
     const repo::Token token = next_token_++;
     writes_.emplace(token, std::move(answer));
     parts_.repo.put(parts_.now(), parts_.net.wall_ms(), token, repository, std::move(changes),
@@ -474,7 +496,8 @@ void Core::save_peers() {
     std::vector<store::PeerRecord> records;
     for (const Member& member : parts_.gossip.members()) {
         if (records.size() >= kPeersSaved) break;
-        if (member.reachable()) records.push_back({member.id, encode_peer(member)});
+        // The dead, too, while their grace lasts: a cut may end after a restart of this node.
+        if (parts_.owners.find(member.id) != nullptr) records.push_back({member.id, encode_peer(member)});
     }
     parts_.store.save_peers(std::move(records), [](Status status) {
         if (!status) log::warn("peers.not_saved", {{"why", describe(status.error())}});

@@ -85,6 +85,7 @@ class Core final : private transfer::LocalBlobs {
     void persist(repo::Persist& action);
     void on_withdrawn(const Digest& digest, const store::BlobInfo& info, store::WithdrawReason reason);
     void save_peers();
+    [[nodiscard]] Status may_speak() const;
     void arm();
 
     Parts parts_;
@@ -98,6 +99,7 @@ class Core final : private transfer::LocalBlobs {
     repo::Token next_token_ = 1;
     directory::LookupId next_ask_ = directory::LookupId{1} << 61U;
     Instant save_peers_at_ = Instant::never();
+    Instant alone_until_;
 };
 
 }  // namespace fastreg::node

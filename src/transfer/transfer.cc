@@ -472,10 +472,10 @@ std::vector<BlobStatus> Transfer::downloads() const {
     return all;
 }
 
-std::vector<PeerTotals> Transfer::peers() const {
+std::vector<PeerTotals> Transfer::peers(Instant now) const {
     std::vector<PeerTotals> all;
     for (const auto& [node, peer] : impl_->context.peers) {
-        all.push_back({node, peer.bytes_in, peer.bytes_out, peer.rtt(), peer.quarantined(impl_->ran)});
+        all.push_back({node, peer.bytes_in, peer.bytes_out, peer.rtt(), peer.quarantined(now)});
     }
     return all;
 }

@@ -132,7 +132,7 @@ class Transfer {
     [[nodiscard]] std::uint64_t verified_run(const Digest& digest, std::uint64_t offset) const;
     [[nodiscard]] std::optional<BlobStatus> status(const Digest& digest) const;
     [[nodiscard]] std::vector<BlobStatus> downloads() const;
-    [[nodiscard]] std::vector<PeerTotals> peers() const;
+    [[nodiscard]] std::vector<PeerTotals> peers(Instant now) const;
 
   private:
     struct Impl;

@@ -362,7 +362,7 @@ TEST_CASE("a whole blob is served, its chain read once, and what is not here is 
     CHECK(rig.all<NeedChain>().size() == 1);
     CHECK(rig.sent<wire::ChainPage>().back().second.links.size() == rig.chain.bytes().size() - 64);
     rig.core.on_served(rig.now + 3ms, node(1), 2, true, rig.out);
-    CHECK(rig.core.peers().at(0).bytes_out == kChunkSizeMin);
+    CHECK(rig.core.peers(rig.now).at(0).bytes_out == kChunkSizeMin);
     rig.core.on_blob_gone(rig.now, rig.digest, rig.out);
     rig.store.size.reset();
     rig.core.on_message(rig.now, node(1), wire::Interest{rig.digest, size, 0}, rig.out);
