@@ -42,7 +42,7 @@ inline constexpr std::array<std::string_view, 19> kFaultNames = {
 /// These take bytes away for good: at most one of them in a run, or what was promised may be lost.
 [[nodiscard]] constexpr bool destroys(Fault fault) {
     return fault == Fault::wipe || fault == Fault::bit_flip || fault == Fault::disk_error ||
-           fault == Fault::wrong_bytes || fault == Fault::silent;
+           fault == Fault::wrong_bytes || fault == Fault::silent || fault == Fault::forged_chain;
 }
 
 struct Plan {

@@ -173,18 +173,18 @@ std::string Invariants::disagreement() const {
     return {};
 }
 
-void Invariants::check_blame() {
+std::optional<std::string> Invariants::blames_honest() const {
     for (const auto& node : nodes_) {
         if (!node->running()) continue;
-        for (const auto& peer : node->core().transfer().peers()) {
+        for (const auto& peer : node->core().transfer().peers(world_.now())) {
             if (!peer.quarantined) continue;
             for (const auto& accused : nodes_) {
                 if (accused->id() != peer.node || liars_.contains(accused->index())) continue;
-                world_.broken("node " + std::to_string(node->index()) + " keeps honest node " +
-                              std::to_string(accused->index()) + " in quarantine");
+                return "node " + std::to_string(accused->index()) + " by node " + std::to_string(node->index());
             }
         }
     }
+    return std::nullopt;
 }
 
 }  // namespace fastreg::sim

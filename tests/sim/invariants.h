@@ -24,7 +24,8 @@ class Invariants {
     [[nodiscard]] bool trusts_disk(std::size_t node) const { return !bad_disks_.contains(node); }
     /// Peers may blame it and be right.
     void expect_blame(std::size_t node) { liars_.insert(node); }
-    void check_blame();
+    /// Who refuses to deal with whom that did nothing wrong.
+    [[nodiscard]] std::optional<std::string> blames_honest() const;
 
   private:
     struct Seen {

@@ -5,6 +5,7 @@
 
 #include <chrono>
 #include <cstdlib>
+#include <utility>
 
 #include "base/mutant.h"
 #include "tests/sim/campaign.h"
@@ -31,11 +32,13 @@ TEST_CASE("meshes keep their promises through every fault, and come right when t
         return;
     }
     const std::uint64_t seeds = number("FR_SEEDS", 60);
+    const std::uint64_t first = number("FR_FIRST", 1);
     const auto began = std::chrono::steady_clock::now();
     std::uint64_t events = 0;
     double span = 0;
-    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+    for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
         const Outcome outcome = run_seed(seed, counts, false);
+        if (outcome.broken) std::printf("FR_SEED=%llu: %s\n", static_cast<unsigned long long>(seed), outcome.broken->c_str());
         if (outcome.broken) FAIL_CHECK("FR_SEED=" << seed << " (" << outcome.nodes << " nodes): " << *outcome.broken);
         events += outcome.events;
         span += outcome.virtual_seconds;
@@ -51,6 +54,41 @@ TEST_CASE("meshes keep their promises through every fault, and come right when t
     for (const auto name : kFaultNames) {
         INFO(name);
         CHECK(counts["fault." + std::string(name)] > 0);
+    }
+}
+
+TEST_CASE("each planted defect is caught") {
+    // A simulator that would not notice is worth nothing. Each of these is one line in one room.
+    if (number("FR_SEEDS", 60) < 60 || number("FR_SEED", 0) != 0) return;
+    constexpr std::pair<Mutant, const char*> kAll[] = {
+        {Mutant::last_chunk_not_held_back, "the last chunk is not held back"},
+        {Mutant::acknowledge_before_fsync, "a push is acknowledged before fsync"},
+        {Mutant::dead_imported_as_dead, "a death is imported as a death"},
+        {Mutant::no_incarnation_check, "incarnations are not compared"},
+        {Mutant::write_quorum_of_one, "one owner is enough for a write"},
+        {Mutant::read_quorum_of_one, "one owner is enough for a read"},
+        {Mutant::link_not_checked, "the link of a chunk is not checked"},
+        {Mutant::fsync_dir_left_out, "the directory is not synced"},
+        {Mutant::tombstone_ignored_by_repair, "merges ignore deletes"},
+        {Mutant::holder_not_announced_to_new_owner, "an owner that starts anew is told of no holder"},
+        {Mutant::bad_chunk_not_fetched_again, "a bad chunk is not fetched again"},
+        {Mutant::refutation_without_incarnation, "a refutation does not raise the incarnation"},
+        {Mutant::have_before_verified, "a chunk is announced before it is verified"},
+    };
+    Counts counts;
+    const std::uint64_t only = number("FR_MUTANT", 0);
+    for (const auto& [which, words] : kAll) {
+        if (only != 0 && only != static_cast<std::uint64_t>(which)) continue;
+        active_mutant = which;
+        std::optional<std::string> broken;
+        std::uint64_t seed = 0;
+        while (!broken && seed < 500) broken = run_seed(++seed, counts, false).broken;
+        active_mutant = Mutant::none;
+        INFO(words);
+        CHECK(broken);
+        std::printf("%-48s seed %3llu: %s\n", words, static_cast<unsigned long long>(seed),
+                    broken ? broken->c_str() : "NOT CAUGHT");
+        std::fflush(stdout);
     }
 }
 
