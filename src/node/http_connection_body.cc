@@ -162,6 +162,11 @@ bool HttpConnection::body_step() {
         fail_body({Errc::protocol, 0, bad->what});
         return false;
     }
+    if (input_.empty() && read_closed_ && body_ == Body::reading) {
+        // The end of the stream was seen before anybody wanted the body.
+        fail_body({Errc::network, 0, "the client went away in the middle of the body"});
+        return false;
+    }
     return !input_.empty();
 }
 

@@ -1,4 +1,5 @@
 """A mesh under change: swarming, nodes that die, return, move, leave, or stop in the middle of a pull."""
+import json
 import os
 import signal
 import sys
@@ -134,9 +135,9 @@ def test_the_first_node_dies_and_the_third_is_wiped():
 def test_copies_are_made_when_somebody_joins():
     """A push to a mesh of one has one copy, and says so; the next node to join takes the second."""
     with Mesh(1) as mesh:
-        layer = os.urandom(400_000)
-        digest = mesh[1].push_blob("j/j", layer)
-        text = b'{"schemaVersion":2,"layers":[]}'
+        digest = mesh[1].push_blob("j/j", b"{}")
+        text = json.dumps({"schemaVersion": 2, "layers": [],
+                           "config": {"mediaType": "a/b", "digest": digest, "size": 2}}).encode()
         put = mesh[1].request("PUT", "/v2/j/j/manifests/v", text, {"Content-Type": MANIFEST})
         equal(put.status, 201, put.body)
         check("1 of 2 copies" in (put.header("Warning") or ""), f"the warning: {put.headers}")
