@@ -102,7 +102,7 @@ Result<Fd> bind_unix(const std::string& path) {
 struct Listener::State final : PollHandler {
     State(Loop& loop, Fd socket, OnAccepted handler)
         : fd(std::move(socket)),
-          on_accepted(std::move(handler)),
+          on_accepted(std::make_shared<OnAccepted>(std::move(handler))),
           resume(loop, [this] { poll.watch(true, false); }),
           alive(std::make_shared<bool>(true)) {}
     ~State() override {
@@ -112,7 +112,9 @@ struct Listener::State final : PollHandler {
     }
 
     void on_readable() override {
-        const std::shared_ptr<bool> still = alive;  // on_accepted may close the listener
+        // on_accepted may close the listener: what it stands on must outlive the call.
+        const std::shared_ptr<bool> still = alive;
+        const std::shared_ptr<OnAccepted> accepted = on_accepted;
         for (int i = 0; i < kAcceptBatch; ++i) {
             Fd connection(::accept4(fd.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
             if (!connection) {
@@ -121,7 +123,7 @@ struct Listener::State final : PollHandler {
                 return;
             }
             Endpoint peer = peer_of(connection.get());
-            on_accepted(std::move(connection), std::move(peer));
+            (*accepted)(std::move(connection), std::move(peer));
             if (!*still) return;
         }
     }
@@ -141,7 +143,7 @@ struct Listener::State final : PollHandler {
     }
 
     Fd fd;
-    OnAccepted on_accepted;
+    std::shared_ptr<OnAccepted> on_accepted;
     Endpoint address;
     std::string path;
     Timer resume;
