@@ -61,7 +61,7 @@ std::vector<ChunkIndex> Download::heads() const {
         if (head < grid_.count() && grid_.offset_of(head) < reader.end) heads.push_back(head);
     }
     std::ranges::sort(heads);
-    heads.erase(std::ranges::unique(heads).begin(), heads.end());
+    heads.erase(std::unique(heads.begin(), heads.end()), heads.end());
     return heads;
 }
 

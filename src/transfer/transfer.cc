@@ -72,7 +72,8 @@ struct Transfer::Impl {
             if (!download->idle && !download->over()) waiting.push_back(download.get());
         }
         if (waiting.empty()) return;
-        std::ranges::rotate(waiting, waiting.begin() + static_cast<std::ptrdiff_t>(turn++ % waiting.size()));
+        std::rotate(waiting.begin(), waiting.begin() + static_cast<std::ptrdiff_t>(turn++ % waiting.size()),
+                    waiting.end());
         // The one with the least under way goes first: a place that comes free changes hands.
         std::ranges::stable_sort(waiting, {}, [](const Download* d) { return d->counted(); });
         for (bool sent = true; sent;) {
