@@ -125,11 +125,16 @@ RepoMessage read_message(std::uint8_t type, MapReader& in) {
             });
             return m;
         }
-        case kPull:
-            return RepoPull{0, read_shards(in, 1), in.has(2),
-                            static_cast<ShardId>(in.number(2, 0, kShardMax)),
-                            std::string(in.text(3, kRepositoryMax)),
-                            std::string(in.text(4, kRowKeyMax))};
+        case kPull: {
+            RepoPull m;
+            m.shards = read_shards(in, 1);
+            m.has_after = in.has(2);
+            if (!m.has_after) return m;
+            m.after_shard = static_cast<ShardId>(in.number(2, 0, kShardMax));
+            m.after_repository = in.text(3, kRepositoryMax);
+            m.after_key = in.text(4, kRowKeyMax);
+            return m;
+        }
         default: return RepoPage{0, read_rows(in, 1), in.boolean(2)};
     }
 }

@@ -64,6 +64,14 @@ TEST_CASE("rows cut by their cost fit a frame") {
     }
 }
 
+TEST_CASE("a pull without a place to go on from carries no half of one") {
+    // What decodes must mean the same after the next hop.
+    const auto map = MapWriter().put_numbers(1, {3}).put(3, "app").put(4, "t/v").finish();
+    const auto pull = decode_repo({0x35, 0, 1, map});
+    REQUIRE(pull.has_value());
+    CHECK(*decode_repo(encode(*pull)) == *pull);
+}
+
 TEST_CASE("a row without a name or a stamp is refused") {
     // Such a row could never lose against another one, or never be found.
     Row r = row("t/a", "x");
