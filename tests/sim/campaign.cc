@@ -102,12 +102,22 @@ class Campaign {
     }
 
     void strike(Fault fault) {
+        if (healed_) return;
         const std::size_t i = world_.rng.below(nodes_.size());
         SimNode& node = *nodes_[i];
         const std::size_t other = (i + 1 + world_.rng.below(nodes_.size() - 1)) % nodes_.size();
         const bool needs_process = fault != Fault::loss && fault != Fault::link_break &&
                                    fault != Fault::partition && fault != Fault::one_way_cut;
         if (needs_process && !node.running()) return;
+        if (takes_away(fault) && world_.now() < calm_until_) return;
+        if (fault == Fault::wipe) {
+            // Rows survive the loss of one of their owners, not of one while another cannot be reached.
+            if (!all_running() || network_.any_blocked()) {
+                world_.after(1s, [this, fault] { strike(fault); });
+                return;
+            }
+            calm_until_ = world_.now() + 12s;
+        }
         world_.count("fault." + std::string(name_of(fault)));
         world_.note("fault " + std::string(name_of(fault)) + " node " + std::to_string(i));
         const Duration span{1'000'000'000 + static_cast<std::int64_t>(world_.rng.below(8'000'000'000))};
@@ -182,6 +192,11 @@ class Campaign {
         }
     }
 
+    [[nodiscard]] static bool takes_away(Fault fault) {
+        return fault == Fault::crash || fault == Fault::power_cut || fault == Fault::restart || fault == Fault::move ||
+               fault == Fault::clock_skew || fault == Fault::partition || fault == Fault::one_way_cut;
+    }
+
     void lie(std::size_t i, Lie how) {
         invariants_.expect_blame(i);
         network_.set_lie(i, how);
@@ -210,6 +225,7 @@ class Campaign {
     void heal() {
         if (world_.failure()) return;
         world_.note("the faults stop");
+        healed_ = true;
         network_.heal();
         for (std::size_t i = 0; i < nodes_.size(); ++i) {
             nodes_[i]->fs().set_capacity(1ULL << 40U);
@@ -316,6 +332,8 @@ class Campaign {
     Invariants invariants_;
     std::size_t left_ = 0;
     std::string differs_;
+    Instant calm_until_;
+    bool healed_ = false;
     std::map<std::pair<std::string, std::string>, std::optional<Digest>> tags_;
 };
 

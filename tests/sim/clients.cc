@@ -1,6 +1,7 @@
 #include "tests/sim/clients.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/hash.h"
 #include "repo/values.h"
@@ -56,17 +57,17 @@ void Clients::act() {
     const std::string repo = "team/app" + std::to_string(world_.rng.below(kRepositories));
     const std::string tag = "v" + std::to_string(world_.rng.below(kTags));
     const std::uint64_t what = world_.rng.below(100);
-    if (what < 18) {
+    if (what < 15) {
         push_image(node);
-    } else if (what < 30) {
+    } else if (what < 29) {
         set_tag(node, repo, tag, false);
         const std::size_t other = world_.rng.below(nodes_.size());
         if (world_.rng.chance(0.5) && nodes_[other]->running()) set_tag(other, repo, tag, false);
-    } else if (what < 35) {
+    } else if (what < 38) {
         set_tag(node, repo, tag, true);
-    } else if (what < 60) {
+    } else if (what < 63) {
         read_tag(node, repo, tag, [](const Result<std::optional<Digest>>&) {});
-    } else if (what < 66) {
+    } else if (what < 69) {
         list_tags(node, repo);
     } else if (!blobs_.empty()) {
         const std::size_t blob = world_.rng.below(blobs_.size());
@@ -253,7 +254,10 @@ void Clients::set_tag(std::size_t node, const std::string& repo, const std::stri
     nodes_[node]->core().write_rows(repo, std::move(changes),
                                     [this, repo, tag, at, value, node](const Status& status) {
                                         world_.count(status ? "tag.ok" : "tag.refused");
-                                        if (status) keys_[{repo, tag}][at].end = world_.now();
+                                        if (status) {
+                                            keys_[{repo, tag}][at].end = world_.now();
+                                            read_elsewhere(repo, tag);
+                                        }
                                         world_.note("node " + std::to_string(node) + " " + repo + ":" + tag + " = " + brief(value) +
                                                     (status ? " kept" : " refused: " + status.error().what));
                                     });
@@ -281,6 +285,16 @@ void Clients::read_tag(std::size_t node, const std::string& repo, const std::str
             check_read(repo, tag, start, got);
             done(got);
         });
+}
+
+/// What is acknowledged is seen at once, and later, on any node.
+void Clients::read_elsewhere(const std::string& repo, const std::string& tag) {
+    for (const Duration later : {Duration(10us), Duration{static_cast<std::int64_t>(world_.rng.below(5'000'000'000))}}) {
+        const std::size_t node = world_.rng.below(nodes_.size());
+        world_.after(later, [this, node, repo, tag] {
+            if (nodes_[node]->running()) read_tag(node, repo, tag, [](const Result<std::optional<Digest>>&) {});
+        });
+    }
 }
 
 void Clients::check_read(const std::string& repo, const std::string& tag, Instant start,
@@ -365,7 +379,7 @@ bool Clients::compare(Pull& pull, store::File& file, std::uint64_t to) {
     Bytes bytes(to - pull.at);
     const auto got = file.pread(bytes, pull.at);
     if (!got || *got != bytes.size()) return false;  // a bad disk: the client's connection breaks
-    if (!std::equal(bytes.begin(), bytes.end(), truth.bytes.begin() + static_cast<std::ptrdiff_t>(pull.at)) &&
+    if (!bytes.empty() && std::memcmp(bytes.data(), truth.bytes.data() + pull.at, bytes.size()) != 0 &&
         !spoiled(pull.node)) {
         world_.broken("node " + std::to_string(pull.node) + " gave a client wrong bytes of " +
                       truth.digest.brief() + " behind " + std::to_string(pull.at));

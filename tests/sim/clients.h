@@ -75,6 +75,7 @@ class Clients {
     void end_pull(const std::shared_ptr<Pull>& pull, bool ok);
     bool compare(Pull& pull, store::File& file, std::uint64_t to);
     std::size_t begin_write(const std::string& repo, const std::string& tag, std::optional<Digest> value);
+    void read_elsewhere(const std::string& repo, const std::string& tag);
     void check_read(const std::string& repo, const std::string& tag, Instant start,
                     const std::optional<Digest>& got);
 

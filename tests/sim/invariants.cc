@@ -168,7 +168,12 @@ std::string Invariants::disagreement() const {
             }
             ++found;
         }
-        if (found + 1 != running.size()) return viewer_id.brief() + " does not know everybody";
+        if (found + 1 == running.size()) continue;
+        std::string known;
+        for (const Member& member : viewer->core().gossip().members()) {
+            known += " " + member.id.brief() + " at " + member.gossip.str() + " " + std::string(name_of(member.state));
+        }
+        return viewer_id.brief() + " does not know everybody:" + known;
     }
     return {};
 }

@@ -13,6 +13,7 @@ namespace {
 constexpr Duration kSendTimeout = 2s;         // what nobody acknowledges has failed
 constexpr Duration kRetransmission = 200ms;   // a lost segment costs so much
 constexpr std::uint64_t kDeadlinesPerSecondMax = 5'000;
+constexpr std::uint64_t kFramesPerSecondMax = 10'000;  // of control; a busy node sends some hundreds
 
 transfer::ChunkOutcome outcome_of(store::ChunkOutcome outcome) {
     switch (outcome) {
@@ -49,6 +50,12 @@ std::uint64_t Port::wall_ms() const {
     return static_cast<std::uint64_t>(static_cast<std::int64_t>(network_.world.wall_ms()) + clock_skew_ms);
 }
 
+void Port::begin_second() {
+    if (now() - second_ <= 1s) return;
+    second_ = now();
+    deadlines_ = frames_sent_ = 0;
+}
+
 void Port::set_deadline(Instant at) {
     deadline_ = at;
     if (at == Instant::never()) return;
@@ -62,10 +69,7 @@ void Port::set_deadline(Instant at) {
         if (token != port.timer_) return;
         port.armed_ = Instant::never();
         if (port.deadline_ > port.now()) return port.set_deadline(port.deadline_);
-        if (port.now() - port.second_ > 1s) {
-            port.second_ = port.now();
-            port.deadlines_ = 0;
-        }
+        port.begin_second();
         if (++port.deadlines_ > kDeadlinesPerSecondMax) {
             port.network_.world.broken("a core asks for its deadline without end");
         }
@@ -78,6 +82,10 @@ void Port::send_control(NodeId to, const Endpoint& address, wire::Purpose purpos
     const NodeId self = network_.hosts_[index_].id;
     if (frame.body.size() > wire::kFrameBodyMax) {
         return network_.world.broken("a frame is larger than the protocol allows");
+    }
+    begin_second();
+    if (++frames_sent_ > kFramesPerSecondMax) {
+        return network_.world.broken("node " + std::to_string(index_) + " sends frames without end");
     }
     network_.carry(index_, to, address, purpose,
                    [&net = network_, self, purpose, frame = std::move(frame)](Network::Host& host) {
@@ -407,8 +415,9 @@ void Network::send_piece(std::size_t from, Port::Key key) {
     const auto link = links_.find(where);
     if (to == kNobody || link == links_.end() || !link->second.up) return finish(false, std::nullopt);
     const auto rate = [&](const Host& end) { return end.rate != 0 ? end.rate : options.bytes_per_second; };
+    const std::uint64_t size = bytes.size();
     const auto span = [&](std::uint64_t per_second) {
-        return Duration{static_cast<std::int64_t>((bytes.size() + 64) * 1'000'000'000ULL / per_second)};
+        return Duration{static_cast<std::int64_t>((size + 64) * 1'000'000'000ULL / per_second)};
     };
     Host& there = hosts_[to];
     host.uplink_free = std::max(host.uplink_free, world.now()) + span(rate(host));
@@ -418,13 +427,13 @@ void Network::send_piece(std::size_t from, Port::Key key) {
     } else {
         world.at(there.downlink_free, [this, from, to, where, epoch = link->second.epoch, life = there.life,
                                        self = host.id, request = key.second, offset = serving.sent, total,
-                                       bytes] {
+                                       bytes = std::move(bytes)] {
             if (links_[where].epoch != epoch || hosts_[to].life != life) return;
             if (blocked(from, to)) return break_link(where, kSendTimeout);
             on_piece(to, self, request, offset, total, bytes);
         });
     }
-    serving.sent += bytes.size();
+    serving.sent += size;
     const Instant free = host.uplink_free;
     tell(from, host.life, free - world.now(), [this, from, key, last = serving.sent == total](Host& me) {
         if (!last) return send_piece(from, key);

@@ -52,6 +52,7 @@ class Port final : public node::Net {
 
   private:
     friend class Network;
+    void begin_second();
     struct Fetching {
         NodeId from;
         std::uint64_t total = 0;
@@ -74,8 +75,9 @@ class Port final : public node::Net {
     Instant armed_ = Instant::never();
     Instant deadline_ = Instant::never();
     std::uint64_t timer_ = 0;
-    Instant second_;           // of which deadlines are counted
+    Instant second_;  // of which deadlines and frames are counted
     std::uint64_t deadlines_ = 0;
+    std::uint64_t frames_sent_ = 0;
 };
 
 class Network {
@@ -110,6 +112,8 @@ class Network {
     [[nodiscard]] bool blocked(std::size_t from, std::size_t to) const {
         return blocked_.contains({from, to});
     }
+
+    [[nodiscard]] bool any_blocked() const { return !blocked_.empty(); }
 
   private:
     friend class Port;

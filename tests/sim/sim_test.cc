@@ -1,7 +1,9 @@
 // Whole meshes of the shipped cores and stores, in virtual time.
 //   FR_SEEDS=500 sim_test     so many runs (60 when unset)
 //   FR_SEED=17 sim_test       one run, every step printed
+//   FR_MUTANT=3               with this planted defect alone (base/mutant.h)
 #include <doctest/doctest.h>
+#include <malloc.h>
 
 #include <chrono>
 #include <cstdlib>
@@ -20,17 +22,23 @@ std::uint64_t number(const char* name, std::uint64_t otherwise) {
     return text == nullptr ? otherwise : std::strtoull(text, nullptr, 10);
 }
 
+/// Disks in memory come and go by the megabyte: keep their pages.
+const bool g_keeps_pages = mallopt(M_MMAP_THRESHOLD, 256 << 20) == 1 && mallopt(M_TRIM_THRESHOLD, 1 << 30) == 1;
+
 }  // namespace
 
 TEST_CASE("meshes keep their promises through every fault, and come right when the faults stop") {
     // The whole product minus sockets: who is in, who has what, which chunk from whom, what is on disk.
     Counts counts;
     if (const auto one = number("FR_SEED", 0); one != 0) {
+        active_mutant = static_cast<Mutant>(number("FR_MUTANT", 0));
         const Outcome outcome = run_seed(one, counts, true);
+        active_mutant = Mutant::none;
         for (const auto& [what, times] : counts) std::printf("%8llu %s\n", static_cast<unsigned long long>(times), what.c_str());
         if (outcome.broken) FAIL("FR_SEED=" << one << ": " << *outcome.broken);
         return;
     }
+    CHECK(g_keeps_pages);
     const std::uint64_t seeds = number("FR_SEEDS", 60);
     const std::uint64_t first = number("FR_FIRST", 1);
     const auto began = std::chrono::steady_clock::now();
