@@ -44,6 +44,11 @@ std::vector<Endpoint> Joiner::turn(Instant now, bool alone, Rng& rng) {
               Duration{static_cast<std::int64_t>(static_cast<double>(spread.count()) * rng.unit())};
     }
     if (places.size() > count) places.resize(count);
+    // Who was there in an earlier run may be where no seed leads to: each is tried once after the join.
+    for (std::size_t tried = 0; !alone && !hints_.empty() && tried < options_.join_parallel; ++tried) {
+        if (!hints_.back().empty() && !own_.contains(hints_.back())) places.push_back(hints_.back());
+        hints_.pop_back();
+    }
     return places;
 }
 
