@@ -9,8 +9,20 @@ namespace fastreg::node {
 namespace {
 constexpr std::size_t kOpenFilesMax = 256;
 constexpr std::size_t kSourcesMax = 4096;
-/// Look-ups of the directory that are not of downloads have ids above this (node/core.cc).
 }  // namespace
+
+transfer::ChunkOutcome transfer_outcome(store::ChunkOutcome outcome) {
+    switch (outcome) {
+        case store::ChunkOutcome::stored: return transfer::ChunkOutcome::stored;
+        case store::ChunkOutcome::bad_checksum: return transfer::ChunkOutcome::bad_checksum;
+        case store::ChunkOutcome::closed: return transfer::ChunkOutcome::refused;
+        case store::ChunkOutcome::bad_link:
+        case store::ChunkOutcome::conflict: return transfer::ChunkOutcome::bad_link;
+        case store::ChunkOutcome::disk_full: return transfer::ChunkOutcome::disk_full;
+        case store::ChunkOutcome::disk_error: break;
+    }
+    return transfer::ChunkOutcome::disk_error;
+}
 
 void Downloads::acquire(const Digest& digest, std::optional<std::uint64_t> size, bool durable, Done done) {
     if (const auto info = parts_.store.find(digest)) {

@@ -23,6 +23,9 @@ struct StreamNews {
 using StreamId = std::uint64_t;
 using OnNews = std::function<void(const StreamNews&)>;
 
+/// The same end of a landing, in the words of the transfer core.
+[[nodiscard]] transfer::ChunkOutcome transfer_outcome(store::ChunkOutcome outcome);
+
 class Downloads {
   public:
     using Done = std::function<void(Status)>;

@@ -16,19 +16,6 @@ class OpenFile final : public transport::FileRef {
     std::shared_ptr<store::File> file_;
 };
 
-transfer::ChunkOutcome outcome_of(store::ChunkOutcome outcome) {
-    switch (outcome) {
-        case store::ChunkOutcome::stored: return transfer::ChunkOutcome::stored;
-        case store::ChunkOutcome::bad_checksum: return transfer::ChunkOutcome::bad_checksum;
-        case store::ChunkOutcome::closed: return transfer::ChunkOutcome::refused;
-        case store::ChunkOutcome::bad_link:
-        case store::ChunkOutcome::conflict: return transfer::ChunkOutcome::bad_link;
-        case store::ChunkOutcome::disk_full: return transfer::ChunkOutcome::disk_full;
-        case store::ChunkOutcome::disk_error: break;
-    }
-    return transfer::ChunkOutcome::disk_error;
-}
-
 }  // namespace
 
 /// Carries blocks from an io thread to the loop.
@@ -186,7 +173,7 @@ void Mesh::on_block(RequestId request, std::uint64_t offset, Block block,
                         [mesh = self_, request](store::ChunkOutcome outcome) {
                             if (*mesh == nullptr) return;
                             if (outcome == store::ChunkOutcome::bad_link) (*mesh)->metric_hash_failures_.add();
-                            (*mesh)->end_fetch(request, outcome_of(outcome));
+                            (*mesh)->end_fetch(request, transfer_outcome(outcome));
                         });
 }
 
