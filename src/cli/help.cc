@@ -27,7 +27,7 @@ Looking:
 
 Doing:
   join ADDR                        meet another node by its gossip address
-  leave                            hand off what only this node has, and leave the mesh for good
+  leave                            tell the others, leave the mesh for good, and stop
   verify [DIGEST]                  read blobs back from the disk and check every byte
 
 Other:
@@ -159,7 +159,8 @@ Flags:
 )";
 
 constexpr std::string_view kLeave =
-    R"(Leave the mesh for good: hand off what only this node has, tell the others, and stop. To restart a
+    R"(Leave the mesh for good: tell the others, and stop. What only this node has leaves with it: pull or push
+it elsewhere first (`fastreg blobs` shows what is here, `fastreg blob DIGEST` who else has it). To restart a
 node, stop it (SIGTERM) instead: that moves no data.
 
 Usage:

@@ -50,7 +50,7 @@ struct Transfer {
     bool operator==(const Transfer&) const = default;
 };
 
-/// The smaller room of the two starts eviction.
+/// Of the two the smaller room counts: beyond it new blobs are refused.
 struct Store {
     Share max_bytes{0, 80};
     Share min_free{0, 5};  // as a percentage it never means less than kMinFreeFloor
@@ -85,7 +85,6 @@ struct Limits {
     std::uint64_t connections = 10'000;           // HTTP, all addresses together
     std::uint64_t connections_per_address = 1024; // HTTP
     std::uint64_t uploads = 10'000;               // open upload sessions
-    std::uint64_t ranges = 64;                    // in one Range header
     std::uint64_t tags_page = 100;                // tags/list without n
     std::uint64_t tags_page_max = 1000;           // tags/list with a larger n
     std::uint64_t members = 65'536;

@@ -79,12 +79,12 @@ const std::array kKeys{
         FR_AT(transfer.advertise_addr)},
 
     Key{"store.max-bytes", Type::share, "SIZE", "80%", 1 * kMiB, 0, kRestart,
-        "What the blobs may take: a size, or a percentage of the file system. Beyond it the least "
-        "recently used cached blobs go.",
+        "What the blobs may take: a size, or a percentage of the file system. Beyond it new blobs "
+        "are refused.",
         FR_AT(store.max_bytes)},
     Key{"store.min-free", Type::share, "SIZE", "5%", 0, 0, kRestart,
         "What stays free on the file system: a size, or a percentage that never means less than "
-        "1GiB. The smaller room of the two starts eviction.",
+        "1GiB. Of the two the smaller room counts.",
         FR_AT(store.min_free)},
 
     Key{"admin.listen", Type::endpoint, "ADDR:PORT", "", 0, 0, kRestart,
@@ -121,8 +121,6 @@ const std::array kKeys{
         "The most HTTP connections of one client address.", FR_AT(limits.connections_per_address)},
     Key{"limits.uploads", Type::count, "N", "10000", 1, 1'000'000, kRestart,
         "The most upload sessions open at once.", FR_AT(limits.uploads)},
-    Key{"limits.ranges", Type::count, "N", "64", 1, 1024, kRestart,
-        "The most ranges in one Range header.", FR_AT(limits.ranges)},
     Key{"limits.tags-page", Type::count, "N", "100", 1, 100'000, kRestart,
         "Tags in one answer when the client does not say how many.", FR_AT(limits.tags_page)},
     Key{"limits.tags-page-max", Type::count, "N", "1000", 1, 100'000, kRestart,

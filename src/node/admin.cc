@@ -333,6 +333,10 @@ void Admin::verify(const std::string& body, const OnAdminAnswer& answer) {
 }
 
 void Admin::verify_next() {
+    if (const std::string state = facts_.state(); state == "stopping" || state == "leaving") {
+        verify_->running = false;
+        return;
+    }
     if (verify_->next == verify_->todo.size()) {
         verify_->running = false;
         log::info("store.verified", {{"blobs", verify_->todo.size()},

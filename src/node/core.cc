@@ -108,6 +108,9 @@ Core::~Core() {
 
 void Core::start(const std::vector<Endpoint>& seeds) {
     const Member self = member_of(self_of(parts_.store, parts_.options));
+    for (const auto& home : parts_.store.homes()) {
+        if (!parts_.store.find(home.digest)) homes_.restore(home.digest, home.size);
+    }
     std::vector<Member> known;
     for (const auto& record : parts_.store.take_peers()) {
         auto member = decode_peer(record);
@@ -449,9 +452,11 @@ void Core::write_rows(std::string_view repository, std::vector<repo::Change> cha
 }
 
 void Core::on_pushed(const Digest& digest, std::uint64_t size) {
-    parts_.directory.on_have(parts_.now(), digest, size, directory::HolderKind::cache,
-                             parts_.directory_out);
+    const auto info = parts_.store.find(digest);  // pushed before, it may be a home already
+    const auto kind = info && info->home ? directory::HolderKind::home : directory::HolderKind::cache;
+    parts_.directory.on_have(parts_.now(), digest, size, kind, parts_.directory_out);
     parts_.transfer.on_complete_blob(parts_.now(), digest, size, parts_.transfer_out);
+    downloads_.came_whole(digest);
     // Copying starts now; the manifest's push waits for the end of it.
     homes_.ensure(digest, size, parts_.now() + 600s, [](const Copies&) {});
     drain();
@@ -481,7 +486,7 @@ void Core::on_withdrawn(const Digest& digest, const store::BlobInfo& info, store
     downloads_.on_withdrawn(digest);
     parts_.directory.on_gone(parts_.now(), digest, parts_.directory_out);
     parts_.transfer.on_blob_gone(parts_.now(), digest, parts_.transfer_out);
-    if (info.home) homes_.ensure(digest, info.size, parts_.now() + 600s, [](const Copies&) {});
+    if (info.home) homes_.restore(digest, info.size);
     drain();
 }
 

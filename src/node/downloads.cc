@@ -7,7 +7,6 @@
 namespace fastreg::node {
 
 namespace {
-constexpr std::size_t kOpenFilesMax = 256;
 constexpr std::size_t kSourcesMax = 4096;
 }  // namespace
 
@@ -64,7 +63,7 @@ Downloads::Download& Downloads::start(const Digest& digest, std::optional<std::u
 StreamId Downloads::open_stream(const Digest& digest, std::uint64_t size, std::uint64_t begin,
                                 std::uint64_t end, OnNews on_news) {
     const StreamId id = next_stream_++;
-    streams_.emplace(id, Stream{digest, begin, end, std::move(on_news), parts_.now(), false});
+    streams_.emplace(id, Stream{digest, begin, end, std::move(on_news), parts_.now(), false, begin});
     Download& download = start(digest, size, false);
     download.streams.push_back(id);
     parts_.transfer.add_reader(parts_.now(), digest, id, begin, end, parts_.transfer_out);
@@ -150,7 +149,7 @@ Result<std::shared_ptr<store::File>> Downloads::file_of(const Digest& digest) {
     if (const auto at = open_files_.find(digest); at != open_files_.end()) return at->second;
     if (!parts_.store.find(digest)) return fail(Errc::not_found, "the blob is not here");
     FR_TRY_ASSIGN(auto file, parts_.store.open_blob(digest));
-    if (open_files_.size() >= kOpenFilesMax) open_files_.erase(open_files_.begin());
+    if (open_files_.size() >= parts_.options.open_blobs) open_files_.erase(open_files_.begin());
     open_files_.emplace(digest, file);
     return file;
 }
@@ -158,6 +157,10 @@ Result<std::shared_ptr<store::File>> Downloads::file_of(const Digest& digest) {
 void Downloads::serve(const transfer::ServeChunk& action) {
     auto file = file_of(action.digest);
     if (!file) {
+        const Endpoint address = parts_.transfer_address(action.to);
+        if (!address.empty()) {
+            parts_.net.send_data(action.to, address, wire::NotHere{action.request, action.digest, false});
+        }
         parts_.transfer.on_served(parts_.now(), action.to, action.request, false, parts_.transfer_out);
         return;
     }
@@ -178,6 +181,7 @@ void Downloads::unverify(const transfer::Unverify& action) {
     const auto partial = std::exchange(at->second.partial, nullptr);
     ChunkMap wrong(partial->grid().count());
     for (const ChunkIndex chunk : action.chunks) wrong.set(chunk);
+    cut_streams(action, partial->grid(), at->second);
     parts_.store.revoke(partial, wrong,
                         [this, digest = action.digest](Result<std::shared_ptr<store::Partial>> kept) {
                             const auto download = downloads_.find(digest);
@@ -190,6 +194,27 @@ void Downloads::unverify(const transfer::Unverify& action) {
                             }
                             parts_.drain();
                         });
+}
+
+/// A client that was given a byte of these chunks must not see its body completed.
+void Downloads::cut_streams(const transfer::Unverify& action, const ChunkGrid& grid, Download& download) {
+    const auto ids = download.streams;
+    for (const StreamId id : ids) {
+        const auto stream = streams_.find(id);
+        if (stream == streams_.end()) continue;
+        const auto [begin, ready] = std::pair(stream->second.begin, stream->second.ready);
+        const bool given = std::any_of(action.chunks.begin(), action.chunks.end(), [&](ChunkIndex c) {
+            return grid.offset_of(c) < ready && grid.offset_of(c) + grid.size_of(c) > begin;
+        });
+        if (!given) continue;
+        const OnNews tell = std::move(stream->second.on_news);
+        std::erase(download.streams, id);
+        streams_.erase(stream);
+        parts_.transfer.drop_reader(parts_.now(), action.digest, id, parts_.transfer_out);
+        tell({nullptr, ready, false,
+              Error{Errc::corrupt, 0, "bytes of " + action.digest.str() +
+                                          " came by a chain that proved wrong; ask for them again"}});
+    }
 }
 
 void Downloads::look_up(const transfer::LookUp& action) {
@@ -273,6 +298,7 @@ void Downloads::completed(const transfer::Completed& action) {
         download.partial, durability, [this, digest = action.digest, size = action.size](Status status) {
             if (!status) {
                 log::error("blob.not_kept", {{"digest", digest.brief()}, {"why", describe(status.error())}});
+                parts_.transfer.on_blob_gone(parts_.now(), digest, parts_.transfer_out);
                 fail_all(digest, status.error());
                 parts_.drain();
                 return;
@@ -315,6 +341,27 @@ void Downloads::fail_all(const Digest& digest, const Error& error) {
         const std::uint64_t ready = stream->second.ready;
         streams_.erase(stream);
         tell({nullptr, ready, false, error});
+    }
+}
+
+void Downloads::came_whole(const Digest& digest) {
+    const auto at = downloads_.find(digest);
+    if (at == downloads_.end() || at->second.finishing) return;  // its own end says it
+    const auto file = parts_.store.open_blob(digest);
+    if (!file) return fail_all(digest, file.error());
+    Download download = std::move(at->second);
+    downloads_.erase(at);
+    parts_.store.drop_partial(digest, [](const Status& status) {
+        if (!status) log::warn("partial.not_removed", {{"why", describe(status.error())}});
+    });
+    for (auto& waiter : download.waiters) waiter({});
+    for (const StreamId id : download.streams) {
+        const auto stream = streams_.find(id);
+        if (stream == streams_.end()) continue;
+        const OnNews tell = std::move(stream->second.on_news);
+        const std::uint64_t end = stream->second.end;
+        streams_.erase(stream);
+        tell({*file, end, true, std::nullopt});
     }
 }
 

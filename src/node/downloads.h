@@ -56,6 +56,8 @@ class Downloads {
     void on_found(const directory::Found& found);
     void on_lookup_failed(const directory::LookupFailed& failed);
     void on_fetch_end(NodeId from, RequestId request, transfer::ChunkOutcome outcome, std::uint64_t bytes);
+    /// The blob became whole by another way than its download: whoever waits for that is served from it.
+    void came_whole(const Digest& digest);
     /// The blob left the store: its open file is forgotten.
     void on_withdrawn(const Digest& digest);
 
@@ -81,10 +83,12 @@ class Downloads {
         OnNews on_news;
         Instant since;
         bool begun = false;
+        std::uint64_t begin = 0;
     };
 
     Download& start(const Digest& digest, std::optional<std::uint64_t> size, bool durable);
     void advance_streams(const Digest& digest, Download& download, bool complete);
+    void cut_streams(const transfer::Unverify& action, const ChunkGrid& grid, Download& download);
     void fail_all(const Digest& digest, const Error& error);
     [[nodiscard]] Result<std::shared_ptr<store::File>> file_of(const Digest& digest);
 

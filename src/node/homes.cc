@@ -11,6 +11,8 @@ namespace {
 /// A home that has not answered is asked again; it may have lost the question, or be fetching still.
 constexpr Duration kAskAgain = 3s;
 constexpr std::size_t kShortMax = 100'000;
+/// A home without its bytes looks for them this often.
+constexpr Duration kRestoreAgain = 30s;
 /// Copies that nobody waits for are given up after this, until a member joins.
 constexpr Duration kCatchUp = 600s;
 /// Look-ups of this file; those of downloads count from 1 (node/downloads.cc).
@@ -63,6 +65,9 @@ void Homes::advance(const Digest& digest, Placing& placing) {
             at->second.here = status.has_value();
             if (!status) {
                 log::error("home.not_kept", {{"digest", digest.brief()}, {"why", describe(status.error())}});
+                at->second.here_asked = false;
+                at->second.again = parts_.now() + kAskAgain;
+                return;
             }
             advance(digest, at->second);
         });
@@ -161,6 +166,7 @@ void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
             placing.homes.insert(from);
         } else {
             placing.refused.insert(from);
+            placing.again = parts_.now() + kAskAgain;
             log::warn("home.refused",
                       {{"digest", digest.brief()}, {"by", from.brief()}, {"why", reply.text}});
         }
@@ -209,7 +215,12 @@ void Homes::on_found(const directory::Found& found) {
             if (placing == placings_.end()) return;
             placing->second.here = status.has_value();
             placing->second.here_asked = status.has_value();
-            if (status) advance(digest, placing->second);
+            if (status) {
+                advance(digest, placing->second);
+            } else {
+                placing->second.looked_up = false;
+                placing->second.again = parts_.now() + kAskAgain;
+            }
         });
         return;
     }
@@ -221,8 +232,10 @@ void Homes::on_lookup_failed(const directory::LookupFailed& failed) {
     if (open == lookups_.end()) return;
     const Digest digest = open->second;
     lookups_.erase(open);
-    // Asked again at the next deadline.
-    if (const auto at = placings_.find(digest); at != placings_.end()) at->second.looked_up = false;
+    if (const auto at = placings_.find(digest); at != placings_.end()) {
+        at->second.looked_up = false;
+        at->second.again = parts_.now() + 1s;
+    }
 }
 
 void Homes::on_deadline(Instant now) {
@@ -241,10 +254,23 @@ void Homes::on_deadline(Instant now) {
                                       [&](const auto& waiter) { return waiter.first <= now; });
         if (late) {
             finish(at, true);
-        } else if (!at->second.here_asked && !at->second.looked_up) {
+        } else if (at->second.again <= now) {
+            at->second.again = Instant::never();
+            at->second.refused.clear();
             advance(digest, at->second);
         }
     }
+    const auto lost = lost_;
+    for (const auto& [digest, wanted] : lost) {
+        if (wanted.second <= now) restore(digest, wanted.first);
+    }
+}
+
+void Homes::restore(const Digest& digest, std::uint64_t size) {
+    lost_[digest] = {size, parts_.now() + kRestoreAgain};
+    become_home(digest, size, [this, digest](const Status& status) {
+        if (status) lost_.erase(digest);
+    });
 }
 
 Instant Homes::next_deadline() const {
@@ -252,7 +278,9 @@ Instant Homes::next_deadline() const {
     for (const auto& [digest, placing] : placings_) {
         for (const auto& waiter : placing.waiters) next = std::min(next, waiter.first);
         for (const auto& [id, asked] : placing.asked) next = std::min(next, asked.again);
+        next = std::min(next, placing.again);
     }
+    for (const auto& [digest, wanted] : lost_) next = std::min(next, wanted.second);
     return next;
 }
 

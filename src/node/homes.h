@@ -32,6 +32,9 @@ class Homes {
     /// Asking again is harmless. This node becomes a home when it has the blob.
     void ensure(const Digest& digest, std::uint64_t size, Instant deadline, Done done);
 
+    /// A home that lost its bytes fetches them from another one, however long that takes.
+    void restore(const Digest& digest, std::uint64_t size);
+
     void on_message(NodeId from, const wire::NodeMessage& message);
     void on_member(const Member& member);
     void on_found(const directory::Found& found);
@@ -56,6 +59,7 @@ class Homes {
         std::set<NodeId> homes;    // others
         std::map<NodeId, Asked> asked;
         std::set<NodeId> refused;
+        Instant again = Instant::never();  // what failed is tried anew
         std::vector<std::pair<Instant, Done>> waiters;
     };
 
@@ -69,6 +73,7 @@ class Homes {
     std::map<Digest, Placing> placings_;
     std::map<directory::LookupId, Digest> lookups_;
     std::set<Digest> short_;
+    std::map<Digest, std::pair<std::uint64_t, Instant>> lost_;  // size, when to try again
     RequestId next_request_ = 1;
 };
 

@@ -26,7 +26,8 @@ HttpConnection::HttpConnection(HttpWorker& worker, std::uint64_t id, uv::Fd sock
       id_(id),
       socket_(std::move(socket)),
       remote_(std::move(remote)),
-      timer_(worker.loop(), [this] { on_timer(); }) {}
+      timer_(worker.loop(), [this] { on_timer(); }),
+      parser_(worker.options().parser) {}
 
 HttpConnection::~HttpConnection() = default;
 

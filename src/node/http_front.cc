@@ -36,7 +36,7 @@ struct HttpFront::Shared {
     Service* service = nullptr;
     Admin* admin = nullptr;
     ServedBytes served;
-    Mac proxy_key;
+    std::optional<Mac> proxy_key;
 };
 
 // --- the registry ------------------------------------------------------------------------------
@@ -68,7 +68,7 @@ class HttpFront::Registry final : public HttpHandler {
         client.loopback = is_loopback(exchange->remote().host);
         client.forwarded = request.headers.has("Forwarded") || request.headers.has("X-Forwarded-For") ||
                            request.headers.has("Via");
-        client.proxied = is_from_member(request, shared_->proxy_key);
+        client.proxied = shared_->proxy_key && is_from_member(request, *shared_->proxy_key);
         auto route = registry::route(request);
         in_flight_->fetch_add(1);
         const Ticket ticket{exchange, std::make_shared<StreamId>(0),
@@ -132,6 +132,7 @@ class HttpFront::Registry final : public HttpHandler {
     /// Carries one answer of the service (loop) to its exchange (io thread).
     static OnAnswer answer_to(const std::shared_ptr<Shared>& shared, const Ticket& ticket) {
         return [shared, ticket](ServiceAnswer answer) {
+            if (shared->core == nullptr) return;  // closed: every connection is cut
             std::visit([&](auto& what) { give(shared, ticket, what); }, answer.what);
         };
     }
@@ -237,7 +238,7 @@ class HttpFront::Registry final : public HttpHandler {
     static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, ProxyTo& to) {
         const auto& exchange = ticket.exchange;
         exchange->post([exchange, to = std::move(to), key = shared->proxy_key] {
-            proxy_upload(exchange, to.http, key);
+            proxy_upload(exchange, to.http, key.value_or(Mac{}));
         });
     }
 
@@ -300,6 +301,8 @@ HttpFront::HttpFront(uv::Loop& loop, FrontOptions options, Metrics& metrics)
       admin_(std::make_unique<AdminDoor>(shared_)) {
     HttpOptions http;
     const config::Limits& limits = options_.limits;
+    http.parser.head_bytes = limits.head_bytes;
+    http.parser.fields = limits.headers;
     http.connections_max = limits.connections;
     http.connections_per_address_max = limits.connections_per_address;
     http.head_deadline = limits.head_timeout;

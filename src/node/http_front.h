@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -20,7 +21,8 @@ namespace fastreg::node {
 struct FrontOptions {
     config::Limits limits;
     std::vector<uv::LoopThread*> io_threads;
-    Mac proxy_key{};  // proves to another node of the mesh that this one passes a request on
+    /// Proves to another node that this one passes a request on; none in a mesh without a key.
+    std::optional<Mac> proxy_key;
 };
 
 class HttpFront {

@@ -13,12 +13,14 @@
 #include "base/instant.h"
 #include "base/metrics.h"
 #include "base/result.h"
+#include "http/parser.h"
 #include "node/http_exchange.h"
 #include "uv/loop_thread.h"
 
 namespace fastreg::node {
 
 struct HttpOptions {
+    http::ParserLimits parser;  // of a request's head
     std::size_t connections_max = 10'000;
     std::size_t connections_per_address_max = 1'024;
     Duration head_deadline = 10s;  // from the first byte of a request (or the accept) to its end

@@ -102,10 +102,12 @@ std::string Mesh::last_failure(const Endpoint& address) const {
 // --- control -----------------------------------------------------------------------------------
 
 void Mesh::send_control(NodeId to, const Endpoint& address, wire::Purpose purpose, wire::Frame frame) {
+    if (control_ == nullptr) return;  // closing
     control_->send(to, address, purpose, std::move(frame));
 }
 
 void Mesh::keep_links(std::vector<NodeId> members) {
+    if (control_ == nullptr) return;  // closing
     control_->keep(std::move(members));
 }
 
@@ -135,10 +137,12 @@ void Mesh::on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purp
 // --- chunks ------------------------------------------------------------------------------------
 
 void Mesh::send_data(NodeId to, const Endpoint& address, wire::TransferMessage message) {
+    if (data_ == nullptr) return;
     data_->send(to, address, std::move(message));
 }
 
 void Mesh::fetch(Fetch order) {
+    if (data_ == nullptr) return;
     const RequestId request = order.request;
     landings_[request] = {order.from, std::move(order.landing), 0};
     data_->fetch({order.from, order.address, request, order.digest, order.blob_size, order.chunk, order.urgent,
@@ -146,19 +150,23 @@ void Mesh::fetch(Fetch order) {
 }
 
 void Mesh::cancel_fetch(NodeId from, RequestId request) {
+    if (data_ == nullptr) return;
     data_->cancel_fetch(from, request);
 }
 
 void Mesh::serve(Serve order) {
+    if (data_ == nullptr) return;
     data_->serve({order.to, order.request, std::make_shared<OpenFile>(std::move(order.file)), order.offset,
                   order.length, order.urgent});
 }
 
 void Mesh::cancel_serve(NodeId to, RequestId request) {
+    if (data_ == nullptr) return;
     data_->cancel_serve(to, request);
 }
 
 void Mesh::drop_data(NodeId peer, const std::string& why) {
+    if (data_ == nullptr) return;
     data_->drop(peer, why);
 }
 

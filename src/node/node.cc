@@ -41,8 +41,8 @@ Node::~Node() {
 
 Status Node::run() {
     uv::ignore_broken_pipes();
-    const auto files = raise_file_limit();
-    log::info("node.starting", {{"version", FR_VERSION}, {"data", config_.data_dir}, {"open_files", files}});
+    files_ = raise_file_limit();
+    log::info("node.starting", {{"version", FR_VERSION}, {"data", config_.data_dir}, {"open_files", files_}});
     FR_TRY(open_store());
     remove_file(ready_file());  // of an earlier run
     FR_TRY(open_mesh());
@@ -94,8 +94,10 @@ Status Node::open_fronts() {
     FrontOptions front;
     front.limits = config_.limits;
     for (const auto& thread : io_) front.io_threads.push_back(thread.get());
-    const Mac proxy_key = hkdf_sha256(as_bytes(key_), "fastreg mesh 1", "uploads");
-    front.proxy_key = proxy_key;
+    // Without a secret everybody could make the proof; upload ids are then no secret either.
+    const Mac upload_key = hkdf_sha256(as_bytes(key_.empty() ? config_.cluster : key_), "fastreg mesh 1", "uploads");
+    if (!key_.empty()) front.proxy_key = upload_key;
+    front.limits.connections = std::min(front.limits.connections, files_ * 3 / 4);
     front_ = std::make_unique<HttpFront>(loop_, front, metrics_);
     FR_TRY_ASSIGN(const Endpoint http, front_->listen_registry(config_.http.listen));
     http_ = http.str();
@@ -116,6 +118,7 @@ Status Node::open_fronts() {
     options.transfer = {data_host, mesh_->transfer_address().port};
     options.http = {advertised_host(config_.advertise_addr, config_.http.listen.host), http.port};
     options.replicas = config_.replicas;
+    options.open_blobs = config_.limits.open_blobs;
     meters_ = std::make_unique<Meters>(metrics_);
     options.meters = meters_.get();
     options.gossip_options.members_max = config_.limits.members;
@@ -135,7 +138,7 @@ Status Node::open_fronts() {
     service.tags_page_max = static_cast<std::uint32_t>(config_.limits.tags_page_max);
     service.uploads.sessions = config_.limits.uploads;
     service.uploads.blob_bytes = config_.limits.blob_bytes;
-    service.upload_key = proxy_key;
+    service.upload_key = upload_key;
     service_ = std::make_unique<Service>(*core_, service);
 
     AdminFacts facts;

@@ -50,6 +50,7 @@ class Node {
     config::Config config_;
     Reread reread_;
     std::string key_;
+    std::uint64_t files_ = 0;  // descriptors this process may open
     State state_ = State::starting;
     std::string http_, admin_;  // addresses, as in ready.json
     Instant stop_by_;

@@ -23,6 +23,7 @@ struct CoreOptions {
     Endpoint rdma;
     Endpoint http;
     std::size_t replicas = 2;
+    std::size_t open_blobs = 1024;  // files kept open for peers
     Meters* meters = nullptr;  // none in the simulator
     gossip::Options gossip_options;
     directory::Options directory_options;

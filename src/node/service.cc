@@ -24,6 +24,25 @@ void say(const OnAnswer& answer, r::Answer what) {
     answer(ServiceAnswer{std::move(what)});
 }
 
+/// What a manifest names must be in the repository, and as large as the manifest says.
+std::optional<r::Answer> check_descriptor(const r::Descriptor& descriptor, const std::vector<repo::Row>& rows,
+                                          const std::string& repository) {
+    if (rows.empty()) {
+        return error(r::ErrorCode::manifest_blob_unknown,
+                     "push " + descriptor.digest.str() + " to " + repository + " first");
+    }
+    std::optional<std::uint64_t> size;
+    if (repo::manifest_of(rows.front().key)) {
+        if (const auto value = repo::ManifestValue::decode(rows.front().value)) size = value->size;
+    } else if (const auto link = repo::BlobLinkValue::decode(rows.front().value)) {
+        size = link->size;
+    }
+    if (size == descriptor.size) return std::nullopt;
+    return error(r::ErrorCode::size_invalid, descriptor.digest.str() + " does not have the " +
+                                                 std::to_string(descriptor.size) +
+                                                 " bytes that the manifest says");
+}
+
 /// Counts parallel steps down; the first error is kept.
 struct Join {
     std::size_t left = 0;
@@ -327,10 +346,8 @@ void Service::put_manifest(r::PutManifest ask, Bytes body, OnAnswer answer) {
                                 if (!join->refused) {
                                     join->refused = error(rows.error(), r::ErrorCode::manifest_blob_unknown);
                                 }
-                            } else if (rows->empty() && !join->refused) {
-                                join->refused = error(r::ErrorCode::manifest_blob_unknown,
-                                                      "push " + descriptor.digest.str() + " to " +
-                                                          push->ask.name.repository + " first");
+                            } else if (!join->refused) {
+                                join->refused = check_descriptor(descriptor, *rows, push->ask.name.repository);
                             }
                             join->step();
                         });

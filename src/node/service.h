@@ -7,6 +7,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <variant>
@@ -120,6 +121,7 @@ class Service {
     std::string draining_;
     registry::Uploads uploads_;
     std::map<registry::UploadId, std::shared_ptr<store::UploadFile>> upload_files_;
+    std::set<registry::UploadId> writing_;  // with a body in hand
 
     struct Cached {
         std::shared_ptr<const std::string> bytes;

@@ -101,8 +101,10 @@ void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
     const auto write = uploads_.begin_write(core_.now(), *id, ask.name.repository, ask.content_range,
                                             ask.content_length);
     if (!write) return say(answer, refused(ask.name, ask.id, write.error()));
+    writing_.insert(*id);
     answer(ServiceAnswer{UploadBody{
         upload_files_[*id], [this, id = *id, ask](std::uint64_t bytes, Status read, OnAnswer then) {
+            writing_.erase(id);
             const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
             uploads_.end_write(core_.now(), id);
             if (!read) {
@@ -126,8 +128,10 @@ void Service::put_upload(r::PutUpload ask, OnAnswer answer) {
     const auto write = uploads_.begin_write(core_.now(), *id, ask.name.repository, ask.content_range,
                                             ask.content_length);
     if (!write) return say(answer, refused(ask.name, ask.id, write.error()));
+    writing_.insert(*id);
     answer(ServiceAnswer{UploadBody{
         upload_files_[*id], [this, id = *id, ask](std::uint64_t bytes, Status read, OnAnswer then) {
+            writing_.erase(id);
             const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
             if (!read || !counted) {
                 uploads_.end_write(core_.now(), id);
@@ -136,6 +140,7 @@ void Service::put_upload(r::PutUpload ask, OnAnswer answer) {
                 return say(then, r::error_answer(counted.error()));
             }
             commit_upload(ask.name, id, ask.digest, std::move(then));
+            uploads_.end_write(core_.now(), id);  // of a commit that was refused
         }}});
 }
 
@@ -209,6 +214,8 @@ void Service::drop_upload(const r::UploadId& id) {
 }
 
 void Service::on_deadline() {
+    // A body in hand ends by the deadlines of its connection, not by those of an idle session.
+    for (const auto& id : writing_) (void)uploads_.on_bytes(core_.now(), id, 0);
     for (const auto& id : uploads_.expire(core_.now())) drop_upload(id);
 }
 
