@@ -148,6 +148,12 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     void close_partials();
     void close_databases();
 
+    /// Gone already is as good as removed.
+    [[nodiscard]] static Status unless_missing(Status removed) {
+        if (!removed && removed.error().code == Errc::not_found) return {};
+        return removed;
+    }
+
     // Work elsewhere. A job must not touch what the loop owns; `then` runs unless the Store is gone.
     void ended() {
         --in_flight_;

@@ -202,8 +202,7 @@ void Store::Impl::drop_partial(const Digest& digest, Done done) {
             [shared = shared, digest] { return shared->fs.unlink(shared->layout.partial(digest)); },
             [this, digest, done](Status status) {
                 forget_slot(digest);
-                if (!status && status.error().code == Errc::not_found) status = {};
-                done(std::move(status));
+                done(unless_missing(std::move(status)));
                 gate_.leave(digest);
             });
     });

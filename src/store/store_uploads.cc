@@ -99,8 +99,7 @@ void Store::Impl::abort_upload(std::shared_ptr<UploadFile> upload, Done done) {
         UploadOps::lane(*upload), [shared = shared, path] { return shared->fs.unlink(path); },
         [this, upload, done = std::move(done)](Status status) {
             forget_upload(*upload);
-            if (!status && status.error().code == Errc::not_found) status = {};
-            done(std::move(status));
+            done(unless_missing(std::move(status)));
         });
 }
 
