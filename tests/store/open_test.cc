@@ -317,29 +317,6 @@ TEST_CASE("removed, pulled again without a sync, and the power goes") {
     }
 }
 
-TEST_CASE("an old row does not vouch for a new file") {
-    // Pushed, found bad, pulled again behind the push's row, and the power goes before the sync.
-    const auto blob = make_blob(300'000, 14);
-    for (std::uint64_t seed = 0; seed < 60; ++seed) {
-        CAPTURE(seed);
-        Rig rig;
-        REQUIRE(rig.push(blob));
-        REQUIRE(rig.fs.flip_bit(blob_path(blob.digest), 5, 5));
-        CHECK_FALSE(rig.verify(blob.digest)->good);
-        const auto partial = rig.open_partial(blob);
-        REQUIRE(partial);
-        for (ChunkIndex i = 0; i < blob.grid.count(); ++i) {
-            REQUIRE(rig.land(*partial, blob, i) == ChunkOutcome::stored);
-        }
-        rig.fs.stop_after(1 + seed % 4);
-        (void)rig.finish(*partial, Durability::deferred);
-        Rng rng(seed);
-        rig.power_cut(rng);
-        rig.open();
-        if (const auto seen = rig.read(blob.digest)) CHECK(*seen == blob.data);
-    }
-}
-
 TEST_CASE("every single operation of a start fails in turn, and the next start is well") {
     // A start that fails half-way must leave nothing that the next one trips over.
     const auto blob = make_blob(200'000, 11);
