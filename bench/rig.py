@@ -110,10 +110,13 @@ def machine():
             "congestion_control_here": "reno, in namespaces of the benchmark's own"}
 
 
-def commit_of(path):
+def commit_of(path, binary=None):
+    """Of the tree at `path`; "before ..." when the tree is newer than the binary. BENCH_COMMIT says it better."""
     def git(*words):
         return subprocess.run(["git", "-C", path, *words], text=True, capture_output=True, check=False).stdout.strip()
     name = git("rev-parse", "--short=12", "HEAD")
+    if name and binary and os.path.getmtime(binary) < int(git("log", "-1", "--format=%ct") or 0):
+        name = "before " + name
     return (name + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")) if name else "unknown"
 
 
@@ -124,7 +127,7 @@ class Report:
         self.name = os.path.basename(sys.argv[0])
         self.body = {"name": self.name, "target": target, "title": title, "about": " ".join(about.split()),
                      "command": " ".join(["bench/" + self.name, *sys.argv[1:]]),
-                     "commit": commit_of(os.path.dirname(FASTREG)), "bench_commit": commit_of(ROOT),
+                     "commit": os.environ.get("BENCH_COMMIT") or commit_of(os.path.dirname(FASTREG), FASTREG), "bench_commit": commit_of(ROOT),
                      "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()), "machine": machine(),
                      "load": [], "figures": [], "runs": {}, "units": {}, "notes": []}
         say(f"{self.name}: {title}")
