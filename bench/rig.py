@@ -160,7 +160,7 @@ class Report:
     def ratio(self, name, top, bottom, target=None, text=None):
         """Ratio of the medians; the worst is the worst of the rounds' own ratios."""
         pairs = [a / b for a, b in zip(self.runs(top), self.runs(bottom))]
-        worst = min(pairs) if target and target[0] == ">=" else max(pairs)
+        worst = min(pairs) if self.body["units"][top].endswith("/s") else max(pairs)
         self.figure(name, self.median(top) / self.median(bottom), target, worst, text=text)
 
     def finish(self):
