@@ -1,5 +1,5 @@
-// One blob in progress: its neighbours, its chain, what is here, what is asked for, who reads it. Two
-// source files: download.cc says what happened, download_fetch.cc decides what to ask for next.
+// One blob in progress: its neighbours, its chain, what is here, what is asked for, who reads it. Each
+// kind of decision has its own source file, download_*.cc; the private members below are in their order.
 // Inside the core only; the facade (transfer.h) documents the events.
 #pragma once
 
@@ -101,56 +101,72 @@ class Download {
     };
 
     // download.cc
+    void settle_size(Instant now, Outbox& out);
+    void finish_if_complete(Outbox& out);
+    void fail_with(Errc code, std::string what, Outbox& out);
+    SourceShare& share_of(const NodeId& node);
+    [[nodiscard]] ChunkIndex missing() const { return have_.count() - have_.set_count(); }
+
+    // download_sources.cc
     void dial(Instant now, Outbox& out);
     void greet(const NodeId& node, Outbox& out);
-    void send_map(const NodeId& node, Outbox& out) const;
-    void flush_haves(Outbox& out);
-    void settle_size(Instant now, Outbox& out);
-    void ask_for_chain(Instant now, Outbox& out);
-    void ask_chain_of(Instant now, const NodeId& node, Neighbour& neighbour, Outbox& out);
-    void on_stored(Instant now, const NodeId& from, ChunkIndex chunk, Outbox& out);
-    void on_sample(Instant now, const Request& request);
-    void on_bad_chunk(Instant now, const NodeId& from, ChunkIndex chunk, Outbox& out);
-    void name_suspects(ChunkIndex chunk, Outbox& out);
-    void shun(Instant now, const NodeId& node, Outbox& out);
-    void blame(Instant now, const NodeId& node, std::string why, Outbox& out);
-    void blame_chain(Instant now, Outbox& out);
-    void chain_dropped(Outbox& out);
-    void reconsider_chain(Instant now, Outbox& out);
-    void settle_limbo(Outbox& out);
-    void finish_if_complete(Outbox& out);
     void assume_whole(const NodeId& node, Neighbour& neighbour);
     void remove_neighbour(Instant now, const NodeId& node, Duration back_off, Outbox& out);
-    void forget_requests_of(Instant now, const NodeId& node, bool tell, Outbox& out);
-    void end_request(RequestId id);
-    void cancel_request(const Request& request, Outbox& out);
-    void report_progress(Outbox& out);
-    void fail_with(Errc code, std::string what, Outbox& out);
     void look_up(Instant now, Outbox& out);
     [[nodiscard]] bool few_sources() const;
     [[nodiscard]] bool useful(const Neighbour& neighbour) const;
     [[nodiscard]] bool has_source() const;
-    SourceShare& share_of(const NodeId& node);
-    [[nodiscard]] ChunkIndex missing() const { return have_.count() - have_.set_count(); }
-
-    // download_fetch.cc
-    void mark_stale(Instant now);
     [[nodiscard]] std::size_t sources() const;
+
+    // download_maps.cc
+    void send_map(const NodeId& node, Outbox& out) const;
+    void flush_haves(Outbox& out);
+
+    // download_pick.cc
     [[nodiscard]] std::vector<Choice> choices(Instant now, std::size_t source_count);
     bool take_offer(Instant now, Outbox& out);
     bool ask_window(Instant now, const std::vector<Choice>& peers, Outbox& out);
     bool ask_next(Instant now, const std::vector<Choice>& peers, Outbox& out);
+    [[nodiscard]] bool in_order() const;
+
+    // download_requests.cc
+    void forget_requests_of(Instant now, const NodeId& node, bool tell, Outbox& out);
+    void end_request(RequestId id);
+    void cancel_request(const Request& request, Outbox& out);
+    void ask(Instant now, const NodeId& node, ChunkIndex chunk, bool window, bool extra, Outbox& out);
+
+    // download_slow.cc
+    void mark_stale(Instant now);
     bool ask_endgame(Instant now, const std::vector<Choice>& peers, Outbox& out);
     void hedge(Instant now, Outbox& out);
-    void ask(Instant now, const NodeId& node, ChunkIndex chunk, bool window, bool extra, Outbox& out);
-    /// What a reader waits for now; nothing when there is no reader.
-    [[nodiscard]] std::vector<ChunkIndex> heads() const;
-    [[nodiscard]] bool in_order() const;
     /// So old that no cap keeps another copy from being asked for.
     [[nodiscard]] bool stuck(Instant now, const Request& request) const;
     [[nodiscard]] std::size_t fresh_copies(Instant now, ChunkIndex chunk) const;
     [[nodiscard]] bool may_duplicate(double share, ChunkIndex chunk, std::uint64_t spent) const;
     [[nodiscard]] Duration hedge_after(const Request& request) const;
+
+    // download_landing.cc
+    void on_stored(Instant now, const NodeId& from, ChunkIndex chunk, Outbox& out);
+    void on_sample(Instant now, const Request& request);
+
+    // download_chain.cc
+    void ask_for_chain(Instant now, Outbox& out);
+    void ask_chain_of(Instant now, const NodeId& node, Neighbour& neighbour, Outbox& out);
+    void chain_dropped(Outbox& out);
+    void reconsider_chain(Instant now, Outbox& out);
+    void settle_limbo(Outbox& out);
+
+    // download_blame.cc
+    void on_bad_chunk(Instant now, const NodeId& from, ChunkIndex chunk, Outbox& out);
+    void name_suspects(ChunkIndex chunk, Outbox& out);
+    void shun(Instant now, const NodeId& node, Outbox& out);
+    void blame(Instant now, const NodeId& node, std::string why, Outbox& out);
+    void blame_chain(Instant now, Outbox& out);
+
+    // download_readers.cc
+    void report_progress(Outbox& out);
+    /// What a reader waits for now; nothing when there is no reader.
+    [[nodiscard]] std::vector<ChunkIndex> heads() const;
 
     Digest digest_;
     Context& context_;

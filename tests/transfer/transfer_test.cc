@@ -23,8 +23,8 @@ NodeId node(unsigned n) {
 }
 
 /// One core, its store, and what it asked for.
-struct Rig {
-    explicit Rig(ChunkIndex chunks = 16)
+struct CoreRig {
+    explicit CoreRig(ChunkIndex chunks = 16)
         : grid(chunks * kChunkSizeMin), core(node(200), "z", Options{}, store, Rng(1)) {
         digest.value[0] = std::byte{1};
         Bytes links((grid.count() - 1) * 32);
@@ -97,7 +97,7 @@ struct Rig {
 
 TEST_CASE("a resumed download asks only for what is missing, in order from a lone source") {
     // A restart in the middle of 50 GiB must not start over.
-    Rig rig;
+    CoreRig rig;
     ChunkMap have(rig.grid.count());
     for (ChunkIndex i = 0; i < 10; ++i) have.set(i);
     rig.start(true, have);
@@ -118,7 +118,7 @@ TEST_CASE("a resumed download asks only for what is missing, in order from a lon
 
 TEST_CASE("the first chunk asked for has no start link, the last one no end link") {
     // These two ends are the hash's own initial value and the digest itself.
-    Rig rig(2);
+    CoreRig rig(2);
     rig.start();
     rig.source(1);
     const auto asked = rig.all<FetchChunk>();
@@ -131,7 +131,7 @@ TEST_CASE("the first chunk asked for has no start link, the last one no end link
 
 TEST_CASE("the last chunk counts as streamable only when all hold") {
     // A client must never get the last byte of a blob that is not proven.
-    Rig rig(3);
+    CoreRig rig(3);
     rig.start();
     rig.source(1);
     const auto asked = rig.all<FetchChunk>();
@@ -149,7 +149,7 @@ TEST_CASE("the last chunk counts as streamable only when all hold") {
 
 TEST_CASE("many sources: at most two requests each, and four in all") {
     // More outstanding makes nodes convoy; fewer leaves the link idle.
-    Rig rig(64);
+    CoreRig rig(64);
     rig.start();
     for (unsigned n = 1; n <= 6; ++n) rig.source(n);
     CHECK(rig.core.status(rig.digest)->outstanding >= 4);
@@ -172,7 +172,7 @@ TEST_CASE("many sources: at most two requests each, and four in all") {
 
 TEST_CASE("a blob of one chunk is asked for in the same breath as its holder is known") {
     // Configs and small layers: the round trip for a map would double their time.
-    Rig rig(1);
+    CoreRig rig(1);
     rig.start(false);
     rig.core.on_holders(rig.now, rig.digest, {}, {{node(1), true}, {node(2), true}}, rig.out);
     REQUIRE(rig.all<FetchChunk>().size() == 1);
@@ -187,7 +187,7 @@ TEST_CASE("a blob of one chunk is asked for in the same breath as its holder is 
 
 TEST_CASE("what upstream sends first-hand is passed on, links and all, while it grows") {
     // A cold crowd must not wait for the fetcher to have the whole layer.
-    Rig rig(8);
+    CoreRig rig(8);
     rig.start(false);
     rig.core.on_message(rig.now, node(5), wire::Interest{rig.digest, rig.grid.blob_size(), 0}, rig.out);
     for (ChunkIndex i = 0; i < 3; ++i) {
@@ -224,7 +224,7 @@ TEST_CASE("what upstream sends first-hand is passed on, links and all, while it 
 
 TEST_CASE("a peer with another size is wrong, and named") {
     // A size is a grid; a wrong one would make every chunk of it look damaged.
-    Rig rig;
+    CoreRig rig;
     rig.start();
     rig.core.on_holders(rig.now, rig.digest, {}, {{node(1), true}}, rig.out);
     rig.map(1, rig.grid.blob_size() + 1);
@@ -235,7 +235,7 @@ TEST_CASE("a peer with another size is wrong, and named") {
 
 TEST_CASE("an unknown size is taken from two that agree, or from the only one there is") {
     // One liar must not choose the grid while honest nodes are about to answer.
-    Rig rig;
+    CoreRig rig;
     rig.core.want(rig.now, rig.digest, {}, {}, {}, rig.out);
     CHECK(rig.all<LookUp>().size() == 1);
     rig.core.on_holders(rig.now, rig.digest, {}, {{node(1), true}, {node(2), true}, {node(3), true}}, rig.out);
@@ -247,7 +247,7 @@ TEST_CASE("an unknown size is taken from two that agree, or from the only one th
     REQUIRE(rig.all<OpenPartial>().size() == 1);
     CHECK(rig.all<OpenPartial>()[0].size == rig.grid.blob_size());
 
-    Rig lone;
+    CoreRig lone;
     lone.core.want(lone.now, lone.digest, {}, {}, {}, lone.out);
     lone.core.on_holders(lone.now, lone.digest, {}, {{node(1), true}}, lone.out);
     lone.map(1, lone.grid.blob_size());
@@ -256,7 +256,7 @@ TEST_CASE("an unknown size is taken from two that agree, or from the only one th
 
 TEST_CASE("a full disk ends the download at once and says so") {
     // Every further chunk would fail too; the client may go elsewhere now.
-    Rig rig;
+    CoreRig rig;
     rig.start();
     rig.source(1);
     rig.arrive(rig.all<FetchChunk>()[0], ChunkOutcome::disk_full);
@@ -269,7 +269,7 @@ TEST_CASE("a full disk ends the download at once and says so") {
 
 TEST_CASE("damage on the way is asked for again, three times from one node is its fault") {
     // A flaky cable is not a liar, but it is not a source either.
-    Rig rig;
+    CoreRig rig;
     rig.start();
     rig.source(1);
     const auto asked = rig.all<FetchChunk>();
@@ -284,7 +284,7 @@ TEST_CASE("damage on the way is asked for again, three times from one node is it
 
 TEST_CASE("a part of a blob that somebody reads comes before the rest") {
     // A range request on a 50 GiB layer must not wait for 49 GiB.
-    Rig rig(64);
+    CoreRig rig(64);
     rig.start();
     rig.core.add_reader(rig.now, rig.digest, 1, 40 * kChunkSizeMin, 44 * kChunkSizeMin, rig.out);
     ChunkMap most(rig.grid.count(), true);
@@ -300,7 +300,7 @@ TEST_CASE("a part of a blob that somebody reads comes before the rest") {
 
 TEST_CASE("a chunk that a reader waits for is hedged to a second source") {
     // One slow disk must not stall a client while others have the bytes.
-    Rig rig(64);
+    CoreRig rig(64);
     rig.start();
     rig.core.add_reader(rig.now, rig.digest, 1, 0, UINT64_MAX, rig.out);
     rig.source(1);
@@ -325,7 +325,7 @@ TEST_CASE("a chunk that a reader waits for is hedged to a second source") {
 
 TEST_CASE("nobody has it: look-ups back off, and the download fails after ten seconds") {
     // Ten seconds is what a client can wait for; a look-up storm is what a cluster cannot.
-    Rig rig;
+    CoreRig rig;
     rig.start();
     for (int i = 0; i < 150 && rig.all<Failed>().empty(); ++i) {
         const auto before = rig.all<LookUp>().size();
@@ -341,7 +341,7 @@ TEST_CASE("nobody has it: look-ups back off, and the download fails after ten se
 
 TEST_CASE("a whole blob is served, its chain read once, and what is not here is said so") {
     // The other half of every transfer.
-    Rig rig;
+    CoreRig rig;
     const std::uint64_t size = rig.grid.blob_size();
     rig.core.on_message(rig.now, node(1), wire::GetChunk{1, rig.digest, size, 0, false}, rig.out);
     CHECK(rig.sent<wire::NotHere>().size() == 1);
@@ -371,7 +371,7 @@ TEST_CASE("a whole blob is served, its chain read once, and what is not here is 
 
 TEST_CASE("the first source offers each chunk once, in order, to different nodes") {
     // Pulled at random it would send the same chunks again and again: 1.26-1.36 of the bound.
-    Rig rig(64);
+    CoreRig rig(64);
     rig.store.size = rig.grid.blob_size();
     for (unsigned n = 1; n <= 3; ++n) {
         rig.core.on_message(rig.now, node(n), wire::Interest{rig.digest, rig.grid.blob_size(), 1}, rig.out);
@@ -403,7 +403,7 @@ TEST_CASE("the first source offers each chunk once, in order, to different nodes
 
 TEST_CASE("a lapsed offer goes to another node") {
     // A neighbour that stopped must not keep a chunk from the swarm.
-    Rig rig(64);
+    CoreRig rig(64);
     rig.store.size = rig.grid.blob_size();
     for (unsigned n = 1; n <= 3; ++n) {
         rig.core.on_message(rig.now, node(n), wire::Interest{rig.digest, rig.grid.blob_size(), 1}, rig.out);
@@ -425,7 +425,7 @@ TEST_CASE("a lapsed offer goes to another node") {
 
 TEST_CASE("two downloads share the outstanding requests and neither starves") {
     // Forty layers at once must not mean forty times the requests.
-    Rig rig(64);
+    CoreRig rig(64);
     rig.start();
     Digest other = rig.digest;
     other.value[0] = std::byte{9};
@@ -455,7 +455,7 @@ TEST_CASE("two downloads share the outstanding requests and neither starves") {
 
 TEST_CASE("a member that died is asked for nothing more, and its chunks are asked elsewhere") {
     // Gossip knows sooner than a timer.
-    Rig rig(64);
+    CoreRig rig(64);
     rig.start();
     rig.source(1);
     rig.source(2);

@@ -11,7 +11,7 @@ struct NoBlobs : LocalBlobs {
     std::optional<std::uint64_t> complete_size(const Digest&) const override { return {}; }
 };
 
-struct Rig {
+struct UploaderRig {
     NoBlobs blobs;
     Context context{NodeId{}, "z", Options{}, blobs, Rng(1)};
     Uploader uploader{context};
@@ -46,7 +46,7 @@ struct Rig {
 
 TEST_CASE("four chunks are sent at a time, and a crowd is told at once to go elsewhere") {
     // Unlimited slots and unbounded queues cost 15-40 % in the study: late is worse than no.
-    Rig rig;
+    UploaderRig rig;
     for (unsigned n = 1; n <= 4; ++n) rig.ask(n, 1);
     CHECK(rig.served() == 4);
     CHECK(rig.busy() == nullptr);
@@ -54,30 +54,30 @@ TEST_CASE("four chunks are sent at a time, and a crowd is told at once to go els
     CHECK(rig.served() == 4);
     REQUIRE(rig.busy() != nullptr);
     CHECK(rig.busy()->request == 9);
-    CHECK(rig.busy()->try_instead == std::vector<NodeId>{Rig::node(77)});
+    CHECK(rig.busy()->try_instead == std::vector<NodeId>{UploaderRig::node(77)});
 }
 
 TEST_CASE("while one or two ask, requests wait and the pipe stays full") {
     // With a single reader a BUSY would only cost a round trip.
-    Rig rig;
+    UploaderRig rig;
     for (RequestId r = 1; r <= 8; ++r) rig.ask(1, r);
     CHECK(rig.served() == 4);
     CHECK(rig.uploader.waiting() == 4);
     rig.ask(2, 1);  // the second does not stand behind the first one's queue
     CHECK(rig.served() == 5);
     CHECK(rig.busy() == nullptr);
-    CHECK(rig.uploader.on_served(rig.now + 8ms, Rig::node(1), 1, rig.out));
-    CHECK(rig.uploader.on_served(rig.now + 8ms, Rig::node(1), 2, rig.out));
+    CHECK(rig.uploader.on_served(rig.now + 8ms, UploaderRig::node(1), 1, rig.out));
+    CHECK(rig.uploader.on_served(rig.now + 8ms, UploaderRig::node(1), 2, rig.out));
     CHECK(rig.served() == 6);
-    CHECK_FALSE(rig.uploader.on_served(rig.now, Rig::node(1), 1, rig.out));
+    CHECK_FALSE(rig.uploader.on_served(rig.now, UploaderRig::node(1), 1, rig.out));
     CHECK(rig.uploader.chunk_time() > 0ms);
 }
 
 TEST_CASE("slow receivers do not hold the slots of the others") {
     // Four laptops on a bad link must not stop a source.
-    Rig rig;
+    UploaderRig rig;
     for (unsigned n = 1; n <= 4; ++n) rig.ask(n, 1);
-    for (unsigned n = 1; n <= 4; ++n) rig.uploader.on_blocked(rig.now, Rig::node(n), 1, true, rig.out);
+    for (unsigned n = 1; n <= 4; ++n) rig.uploader.on_blocked(rig.now, UploaderRig::node(n), 1, true, rig.out);
     rig.ask(5, 1);
     rig.ask(6, 1);
     CHECK(rig.served() == 6);
@@ -87,7 +87,7 @@ TEST_CASE("slow receivers do not hold the slots of the others") {
 
 TEST_CASE("what a reader waits for and what was offered are not refused for want of a slot") {
     // An offer that is refused would be given to nobody; an urgent chunk is somebody's stall.
-    Rig rig;
+    UploaderRig rig;
     for (unsigned n = 1; n <= 4; ++n) rig.ask(n, 1);
     rig.ask(5, 1, true);
     CHECK(rig.served() == 5);
@@ -99,12 +99,12 @@ TEST_CASE("what a reader waits for and what was offered are not refused for want
 
 TEST_CASE("cancels, lost links and lost blobs give their slots back") {
     // A leaked slot is a source that slowly stops.
-    Rig rig;
+    UploaderRig rig;
     for (RequestId r = 1; r <= 5; ++r) rig.ask(1, r);
-    rig.uploader.on_cancel(rig.now, Rig::node(1), 1, rig.out);
+    rig.uploader.on_cancel(rig.now, UploaderRig::node(1), 1, rig.out);
     CHECK(rig.served() == 5);
-    rig.uploader.on_cancel(rig.now, Rig::node(1), 99, rig.out);
-    rig.uploader.on_node_gone(rig.now, Rig::node(1), rig.out);
+    rig.uploader.on_cancel(rig.now, UploaderRig::node(1), 99, rig.out);
+    rig.uploader.on_node_gone(rig.now, UploaderRig::node(1), rig.out);
     CHECK(rig.uploader.active() == 0);
     rig.ask(2, 1);
     rig.uploader.on_blob_gone(rig.now, Digest{}, rig.out);
@@ -113,7 +113,7 @@ TEST_CASE("cancels, lost links and lost blobs give their slots back") {
 
 TEST_CASE("no peer fills the queue") {
     // A hostile member may send requests as fast as it likes; memory has a limit.
-    Rig rig;
+    UploaderRig rig;
     for (RequestId r = 1; r <= 1000; ++r) rig.ask(1, r, true, true);
     CHECK(rig.uploader.active() + rig.uploader.waiting() <= rig.context.options.inbound_max);
     CHECK(rig.busy() != nullptr);

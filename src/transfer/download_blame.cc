@@ -1,0 +1,65 @@
+// Who is to blame for what does not hold: the sender of a chunk or the giver of the chain.
+#include <utility>
+
+#include "transfer/download.h"
+#include "transfer/download_times.h"
+
+namespace fastreg::transfer {
+
+void Download::on_bad_chunk(Instant now, const NodeId& from, ChunkIndex chunk, Outbox& out) {
+    auto& senders = bad_[chunk];
+    senders.insert(from);
+    const bool again = senders.size() >= 2;
+    const bool gave_chain = trust_.givers().contains(from);
+    if (trust_.givers().empty() || gave_chain) {
+        // Our own links, or the sender's own: no doubt.
+        blame(now, from, "chunk " + std::to_string(chunk) + " does not have the links of the chain", out);
+        senders.erase(from);
+    } else {
+        shun(now, from, out);  // named once the chain is known to be right
+    }
+    // Two that cannot both be wrong, or a giver that is no longer believed: so is the chain.
+    if (again || gave_chain) blame_chain(now, out);
+}
+
+void Download::name_suspects(ChunkIndex chunk, Outbox& out) {
+    const auto bad = bad_.extract(chunk);
+    if (!bad) return;
+    for (const NodeId& sender : bad.mapped()) {
+        out.push_back(Blame{sender, digest_,
+                            "chunk " + std::to_string(chunk) + " does not have the links of the chain"});
+    }
+}
+
+void Download::blame(Instant now, const NodeId& node, std::string why, Outbox& out) {
+    out.push_back(Blame{node, digest_, std::move(why)});
+    shun(now, node, out);
+}
+
+void Download::shun(Instant now, const NodeId& node, Outbox& out) {
+    context_.peer(node).quarantine(now, context_.options);
+    remove_neighbour(now, node, kRedialNotHere, out);
+    swarm_.ban(node);
+}
+
+void Download::blame_chain(Instant now, Outbox& out) {
+    if (trust_.givers().empty()) return;  // our own
+    const std::map<NodeId, bool> givers = trust_.givers();
+    for (const auto& [chunk, senders] : bad_) {
+        for (const NodeId& sender : senders) {
+            context_.peer(sender).absolve();
+            swarm_.forgive(sender);
+        }
+    }
+    limbo_links_.assign(trust_.links().begin(), trust_.links().end());
+    trust_.drop();
+    chain_dropped(out);
+    // One that only passed the links on may have been deceived itself; its word on chains is not taken.
+    for (const auto& [giver, authority] : givers) {
+        if (authority && !swarm_.banned(giver)) {
+            blame(now, giver, "gave a chain that does not lead to the digest", out);
+        }
+    }
+}
+
+}  // namespace fastreg::transfer
