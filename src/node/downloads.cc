@@ -23,24 +23,26 @@ transfer::ChunkOutcome transfer_outcome(store::ChunkOutcome outcome) {
     return transfer::ChunkOutcome::disk_error;
 }
 
-void Downloads::acquire(const Digest& digest, std::optional<std::uint64_t> size, bool durable, Done done) {
+void Downloads::acquire(const Digest& digest, std::optional<std::uint64_t> size, bool durable,
+                        std::optional<NodeId> holder, Done done) {
     if (const auto info = parts_.store.find(digest)) {
         if (info->verified) {
             done({});
             return;
         }
-        parts_.store.verify(digest, [this, digest, size, durable, done = std::move(done)](
+        parts_.store.verify(digest, [this, digest, size, durable, holder, done = std::move(done)](
                                         Result<store::VerifyReport> report) mutable {
             if (report && report->good) {
                 done({});
             } else {
-                acquire(digest, size, durable, std::move(done));
+                acquire(digest, size, durable, holder, std::move(done));
             }
             parts_.drain();
         });
         return;
     }
     start(digest, size, durable).waiters.push_back(std::move(done));
+    if (holder) parts_.transfer.on_holder(parts_.now(), digest, {*holder, true}, parts_.transfer_out);
     parts_.drain();
 }
 

@@ -32,8 +32,10 @@ class Downloads {
 
     explicit Downloads(Parts& parts) : parts_(parts) {}
 
-    /// Has the whole blob here, verified; `durable`: and synced.
-    void acquire(const Digest& digest, std::optional<std::uint64_t> size, bool durable, Done done);
+    /// Has the whole blob here, verified; `durable`: and synced. `holder` is asked for it at once, without
+    /// waiting for the directory, which hears of a new blob a moment later.
+    void acquire(const Digest& digest, std::optional<std::uint64_t> size, bool durable,
+                 std::optional<NodeId> holder, Done done);
     /// Reads [begin, end) while it arrives; starts the download. News comes until done or failed.
     StreamId open_stream(const Digest& digest, std::uint64_t size, std::uint64_t begin,
                          std::uint64_t end, OnNews on_news);

@@ -34,12 +34,13 @@ void Homes::ensure(const Digest& digest, std::uint64_t size, Instant deadline, D
     advance(digest, at->second);
 }
 
-void Homes::become_home(const Digest& digest, std::uint64_t size, std::function<void(Status)> done) {
+void Homes::become_home(const Digest& digest, std::uint64_t size, std::optional<NodeId> holder,
+                        std::function<void(Status)> done) {
     if (const auto info = parts_.store.find(digest); info && info->home && info->verified) {
         done({});
         return;
     }
-    downloads_.acquire(digest, size, true, [this, digest, size, done = std::move(done)](Status status) {
+    downloads_.acquire(digest, size, true, holder, [this, digest, size, done = std::move(done)](Status status) {
         if (!status) {
             done(std::move(status));
             return;
@@ -59,7 +60,7 @@ void Homes::advance(const Digest& digest, Placing& placing) {
     const std::size_t need = wanted();
     if (!placing.here && !placing.here_asked && parts_.store.find(digest)) {
         placing.here_asked = true;
-        become_home(digest, placing.size, [this, digest](Status status) {
+        become_home(digest, placing.size, std::nullopt, [this, digest](Status status) {
             const auto at = placings_.find(digest);
             if (at == placings_.end()) return;
             at->second.here = status.has_value();
@@ -151,7 +152,7 @@ void Homes::finish(std::map<Digest, Placing>::iterator at, bool late) {
 
 void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
     if (const auto* ask = std::get_if<wire::HomeRequest>(&message)) {
-        become_home(ask->digest, ask->size, [this, from, request = ask->request](Status status) {
+        become_home(ask->digest, ask->size, from, [this, from, request = ask->request](Status status) {
             wire::HomeReply reply{request, status.has_value(), status ? "" : describe(status.error())};
             parts_.send_directory(from, wire::encode(reply));
         });
@@ -210,7 +211,7 @@ void Homes::on_found(const directory::Found& found) {
     if (at->second.homes.size() < wanted()) {
         // Too few: this node fetches it and becomes one itself.
         at->second.here_asked = true;
-        become_home(digest, at->second.size, [this, digest](Status status) {
+        become_home(digest, at->second.size, std::nullopt, [this, digest](Status status) {
             const auto placing = placings_.find(digest);
             if (placing == placings_.end()) return;
             placing->second.here = status.has_value();
@@ -268,7 +269,7 @@ void Homes::on_deadline(Instant now) {
 
 void Homes::restore(const Digest& digest, std::uint64_t size) {
     lost_[digest] = {size, parts_.now() + kRestoreAgain};
-    become_home(digest, size, [this, digest](const Status& status) {
+    become_home(digest, size, std::nullopt, [this, digest](const Status& status) {
         if (status) lost_.erase(digest);
     });
 }

@@ -64,7 +64,9 @@ class Homes {
     };
 
     void advance(const Digest& digest, Placing& placing);
-    void become_home(const Digest& digest, std::uint64_t size, std::function<void(Status)> done);
+    /// `holder`: who is known to have it, besides whom the directory knows.
+    void become_home(const Digest& digest, std::uint64_t size, std::optional<NodeId> holder,
+                     std::function<void(Status)> done);
     void finish(std::map<Digest, Placing>::iterator at, bool late);
     [[nodiscard]] std::size_t wanted() const;
 

@@ -204,7 +204,7 @@ void Service::manifest_bytes(const Digest& digest, std::uint64_t size,
         manifest_ages_.splice(manifest_ages_.begin(), manifest_ages_, at->second.age);
         return done(at->second.bytes);
     }
-    core_.downloads().acquire(digest, size, false, [this, digest, done = std::move(done)](Status here) {
+    core_.downloads().acquire(digest, size, false, std::nullopt, [this, digest, done = std::move(done)](Status here) {
         if (!here) return done(fail(Errc::unavailable, describe(here.error())));
         core_.store().read_small(digest, store::Store::kSmallMax, [this, digest, done](Result<Bytes> read) {
             if (!read) return done(tl::unexpected<Error>(read.error()));
@@ -418,7 +418,7 @@ void Service::get_blob(r::GetBlob ask, OnAnswer answer) {
             if (!info && plan.contiguous()) {
                 return answer(ServiceAnswer{BlobAnswer{std::move(plan), ask.digest, link->size, nullptr}});
             }
-            core_.downloads().acquire(ask.digest, link->size, false,
+            core_.downloads().acquire(ask.digest, link->size, false, std::nullopt,
                                       [local, plan, answer, digest = ask.digest, size = link->size](Status here) {
                                           if (!here) {
                                               return say(answer, error(here.error(), r::ErrorCode::blob_unknown));

@@ -16,13 +16,15 @@ void Download::on_holders(Instant now, std::optional<std::uint64_t> size,
     if (over_) return;
     next_lookup_ = now + lookup_wait_;
     lookup_wait_ = std::min(lookup_wait_ * 2, context_.options.lookup_max);
-    for (const Holder& holder : holders) {
-        if (holder.node != context_.self) swarm_.on_candidate(holder.node, holder.complete);
-    }
+    for (const Holder& holder : holders) on_holder(holder);
     if (size && !size_) {
         size_claims_.clear();
         set_size(now, *size, out);
     }
+}
+
+void Download::on_holder(const Holder& holder) {
+    if (!over_ && holder.node != context_.self) swarm_.on_candidate(holder.node, holder.complete);
 }
 
 void Download::on_lookup_failed(Instant now) {

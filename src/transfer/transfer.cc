@@ -75,6 +75,13 @@ void Transfer::on_holders(Instant now, const Digest& digest, std::optional<std::
     impl_->settle(now, *download, out);
 }
 
+void Transfer::on_holder(Instant now, const Digest& digest, const Holder& holder, Outbox& out) {
+    Download* download = impl_->find(digest);
+    if (download == nullptr) return;
+    download->on_holder(holder);
+    impl_->settle(now, *download, out);
+}
+
 void Transfer::on_lookup_failed(Instant now, const Digest& digest, Outbox& out) {
     Download* download = impl_->find(digest);
     if (download == nullptr) return;

@@ -84,6 +84,8 @@ class Transfer {
     /// The directory's answer; may come again and adds to what is known.
     void on_holders(Instant now, const Digest& digest, std::optional<std::uint64_t> size,
                     const std::vector<Holder>& holders, Outbox& out);
+    /// A holder that another than the directory named, such as the node that asks for a second copy.
+    void on_holder(Instant now, const Digest& digest, const Holder& holder, Outbox& out);
     void on_lookup_failed(Instant now, const Digest& digest, Outbox& out);
     /// Chunk `chunk` came from upstream and is stored; `end_link` is S_(chunk+1), empty for the last
     /// chunk (whose hash the driver compared with the digest). In order from 0 it makes the chain.

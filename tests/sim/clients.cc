@@ -358,7 +358,8 @@ void Clients::pull(std::size_t node, std::size_t blob, std::uint64_t begin, std:
         return end_pull(pull, read);
     }
     if (info) {  // hashed before its first use
-        core.downloads().acquire(truth.digest, truth.bytes.size(), false, [this, pull](const Status& status) {
+        core.downloads().acquire(truth.digest, truth.bytes.size(), false, std::nullopt,
+                                 [this, pull](const Status& status) {
             SimNode& at = *nodes_[pull->node];
             if (at.life() != pull->life || !status) return end_pull(pull, false);
             const auto file = at.store().open_blob(blobs_[pull->blob].digest);
