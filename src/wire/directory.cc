@@ -1,12 +1,13 @@
 #include "wire/directory.h"
 
 #include "wire/pack.h"
+#include "wire/shards.h"
 
 namespace fastreg::wire {
 
 namespace {
 
-enum Type : std::uint8_t {
+enum DirectoryType : std::uint8_t {
     kAnnounce = 0x20,
     kAnnounceAck = 0x21,
     kShardSummary = 0x22,
@@ -18,7 +19,6 @@ enum Type : std::uint8_t {
     kWrongHint = 0x28,
 };
 
-constexpr std::uint64_t kShardMax = kShardCount - 1;
 constexpr auto kKindMax = static_cast<std::uint64_t>(HolderKind::home);
 
 std::uint64_t number(HolderKind kind) { return static_cast<std::uint64_t>(kind); }
@@ -29,15 +29,6 @@ HolderKind read_kind(MapReader& in, int key) {
 std::vector<std::uint64_t> numbers(const std::vector<ShardId>& shards) {
     return {shards.begin(), shards.end()};
 }
-std::vector<ShardId> read_shards(MapReader& in, int key) {
-    std::vector<ShardId> shards;
-    for (const auto value : in.numbers(key, kShardCount)) {
-        if (value > kShardMax) in.reject("names a shard over 4095");
-        shards.push_back(static_cast<ShardId>(value & kShardMax));
-    }
-    return shards;
-}
-
 std::optional<std::uint64_t> read_optional(MapReader& in, int key) {
     if (!in.has(key)) return std::nullopt;
     return in.number(key);
@@ -52,7 +43,7 @@ NodeId read_node(MapReader& in, int key) {
     return in.node_id(key);
 }
 
-struct Writer {
+struct DirectoryWriter {
     std::uint8_t type = 0;
     RequestId request = 0;
     MapWriter map;
@@ -179,7 +170,7 @@ ShardPage read_page(MapReader& in) {
 }  // namespace
 
 Frame encode(const DirectoryMessage& message) {
-    Writer writer;
+    DirectoryWriter writer;
     std::visit(writer, message);
     return {writer.type, 0, writer.request, writer.map.finish()};
 }

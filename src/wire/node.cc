@@ -10,19 +10,19 @@ namespace {
 constexpr std::uint8_t kHomeRequest = 0x60;
 constexpr std::uint8_t kHomeReply = 0x61;
 
-enum RequestKey { kDigest = 1, kSize = 2 };
-enum ReplyKey { kKept = 1, kText = 2 };
+enum RequestKey { kHomeDigest = 1, kHomeSize = 2 };
+enum ReplyKey { kHomeKept = 1, kHomeText = 2 };
 
 Frame encode_one(const HomeRequest& m) {
     MapWriter body;
-    body.put(kDigest, m.digest).put(kSize, m.size);
+    body.put(kHomeDigest, m.digest).put(kHomeSize, m.size);
     return {kHomeRequest, 0, m.request, body.finish()};
 }
 
 Frame encode_one(const HomeReply& m) {
     MapWriter body;
-    body.put_bool(kKept, m.kept)
-        .put(kText, std::string_view(m.text).substr(0, kHomeTextMax));
+    body.put_bool(kHomeKept, m.kept)
+        .put(kHomeText, std::string_view(m.text).substr(0, kHomeTextMax));
     return {kHomeReply, 0, m.request, body.finish()};
 }
 
@@ -38,12 +38,12 @@ Result<NodeMessage> decode_node(const Frame& frame) {
     }
     FR_TRY_ASSIGN(auto body, MapReader::parse(frame.body));
     if (frame.type == kHomeRequest) {
-        body.require(kDigest);
-        HomeRequest m{frame.request, body.digest(kDigest), body.number(kSize, 0, kBlobSizeMax)};
+        body.require(kHomeDigest);
+        HomeRequest m{frame.request, body.digest(kHomeDigest), body.number(kHomeSize, 0, kBlobSizeMax)};
         FR_TRY(body.status());
         return NodeMessage(std::move(m));
     }
-    HomeReply m{frame.request, body.boolean(kKept), std::string(body.text(kText, kHomeTextMax))};
+    HomeReply m{frame.request, body.boolean(kHomeKept), std::string(body.text(kHomeText, kHomeTextMax))};
     FR_TRY(body.status());
     return NodeMessage(std::move(m));
 }

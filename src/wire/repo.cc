@@ -1,12 +1,13 @@
 #include "wire/repo.h"
 
 #include "wire/pack.h"
+#include "wire/shards.h"
 
 namespace fastreg::wire {
 
 namespace {
 
-enum Type : std::uint8_t {
+enum RepoType : std::uint8_t {
     kPut = 0x30,
     kPutAck = 0x31,
     kGet = 0x32,
@@ -16,7 +17,6 @@ enum Type : std::uint8_t {
     kPage = 0x36,
 };
 
-constexpr std::uint64_t kShardMax = kShardCount - 1;
 constexpr std::size_t kAckTextMax = 512;
 constexpr std::uint64_t kGetLimitMax = 100'000;
 
@@ -47,16 +47,7 @@ std::vector<Row> read_rows(MapReader& in, int key) {
     return rows;
 }
 
-std::vector<ShardId> read_shards(MapReader& in, int key) {
-    std::vector<ShardId> shards;
-    for (const auto value : in.numbers(key, kShardCount)) {
-        if (value > kShardMax) in.reject("names a shard over 4095");
-        shards.push_back(static_cast<ShardId>(value & kShardMax));
-    }
-    return shards;
-}
-
-struct Writer {
+struct RepoWriter {
     std::uint8_t type = 0;
     MapWriter map;
 
@@ -163,7 +154,7 @@ Status check_row(const Row& row) {
 }
 
 Frame encode(const RepoMessage& message) {
-    Writer writer;
+    RepoWriter writer;
     std::visit(writer, message);
     const auto request = std::visit([](const auto& m) { return m.request; }, message);
     return {writer.type, 0, request, writer.map.finish()};

@@ -52,7 +52,7 @@ Xxh128 checksum_from(ByteView raw) {
     return sum;
 }
 
-struct Encoder {
+struct TransferEncoder {
     Frame operator()(const GetChunk& m) const {
         MapWriter w;
         w.put(kDigest, m.digest).put(kSize, m.size).put(kChunk, std::uint64_t{m.chunk});
@@ -294,7 +294,7 @@ bool is_transfer_type(std::uint8_t type) {
     return type >= number_of(TransferType::get_chunk) && type <= number_of(TransferType::done);
 }
 
-Frame to_frame(const TransferMessage& message) { return std::visit(Encoder{}, message); }
+Frame to_frame(const TransferMessage& message) { return std::visit(TransferEncoder{}, message); }
 
 Bytes encode(const TransferMessage& message) { return encode_frame(to_frame(message)); }
 

@@ -14,7 +14,7 @@ constexpr std::size_t kRepositories = 3;
 constexpr std::size_t kTags = 3;
 constexpr Duration kPullMax = 120s;  // by then the node must have said yes or no
 
-Block block_of(ByteView bytes) {
+Block pushed_block(ByteView bytes) {
     static const auto pool = BlockPool::create(256U << 10U, 16);
     Block block = pool->try_take();
     if (!block) block = BlockPool::create(256U << 10U, 1)->try_take();
@@ -157,7 +157,7 @@ void Clients::append_next(const PushPtr& push) {
         const auto piece = ByteView(blob.bytes).subspan(
             push->sent, std::min<std::size_t>(256U << 10U, blob.bytes.size() - push->sent));
         push->sent += piece.size();
-        store.append(push->upload, block_of(piece), [this, push, abort](const Status& status) {
+        store.append(push->upload, pushed_block(piece), [this, push, abort](const Status& status) {
             if (!alive(*push)) return;
             if (!status) return abort();
             append_next(push);

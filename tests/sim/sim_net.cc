@@ -28,7 +28,7 @@ transfer::ChunkOutcome outcome_of(store::ChunkOutcome outcome) {
     return transfer::ChunkOutcome::disk_error;
 }
 
-Block block_of(ByteView bytes) {
+Block chunk_block(ByteView bytes) {
     if (bytes.empty()) return {};
     static const auto pool = BlockPool::create(wire::kDataPieceMax, 64);
     Block block = pool->try_take();
@@ -459,7 +459,7 @@ void Network::on_piece(std::size_t at, NodeId from, RequestId request, std::uint
     fetch.all_given = fetch.received == total;
     const auto landing = fetch.landing;
     if (!bytes.empty()) host.core->on_fetch_bytes(from, request, bytes.size());
-    host.core->store().land(landing, offset, block_of(bytes), std::nullopt,
+    host.core->store().land(landing, offset, chunk_block(bytes), std::nullopt,
                             [this, at, life = host.life, request](store::ChunkOutcome outcome) {
                                 Host& me = hosts_[at];
                                 if (me.life != life || me.core == nullptr) return;

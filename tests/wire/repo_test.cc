@@ -10,14 +10,14 @@ using namespace fastreg::wire;
 
 namespace {
 
-NodeId node(int n) {
+NodeId row_writer(int n) {
     NodeId id;
     id.bytes[0] = static_cast<std::byte>(n);
     return id;
 }
 Row row(std::string key, std::string_view value) {
     const auto bytes = as_bytes(value);
-    return {"library/alpine", std::move(key), Bytes(bytes.begin(), bytes.end()), 5, node(1), false};
+    return {"library/alpine", std::move(key), Bytes(bytes.begin(), bytes.end()), 5, row_writer(1), false};
 }
 
 }  // namespace

@@ -16,7 +16,7 @@ Digest some_digest(HashAlg alg = HashAlg::sha256) {
     return digest;
 }
 
-NodeId node(unsigned n) {
+NodeId seed_node(unsigned n) {
     NodeId id;
     id.bytes[0] = static_cast<std::byte>(n);
     return id;
@@ -53,7 +53,7 @@ TEST_CASE("every transfer message comes back as it was sent") {
     comes_back(Data{7, 0, 1000, 1000, Xxh128{1, 0xfedcba9876543210ULL}});
     comes_back(Data{7, 0, 0, 0, Xxh128{1, 2}});
     comes_back(Cancel{9});
-    comes_back(Busy{7, some_digest(), {node(1), node(2), node(3)}});
+    comes_back(Busy{7, some_digest(), {seed_node(1), seed_node(2), seed_node(3)}});
     comes_back(Busy{0, some_digest(), {}});
     comes_back(NotHere{0, some_digest(), true});
     comes_back(NotHere{4, some_digest(), false});
