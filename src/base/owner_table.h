@@ -26,6 +26,11 @@ class OwnerTable {
     /// Up to kOwnersPerShard owners, highest weight first; unreachable ones in grace included.
     [[nodiscard]] const std::vector<NodeId>& of(ShardId shard) const { return top_[shard]; }
     [[nodiscard]] bool owns(ShardId shard, const NodeId& node) const;
+    /// The first of all candidates, highest weight first.
+    [[nodiscard]] std::vector<NodeId> ranked(ShardId shard, std::size_t limit) const {
+        return owners_.ranked(shard, limit);
+    }
+    [[nodiscard]] const std::set<NodeId>& candidates() const { return candidates_; }
     [[nodiscard]] bool reachable(const NodeId& node) const { return owners_.reachable(node); }
     [[nodiscard]] const Member* find(const NodeId& node) const { return owners_.find(node); }
     /// "1a2b3c4d (worker-7, dead)", for the sentence that says who is missing.

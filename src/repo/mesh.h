@@ -18,6 +18,7 @@ struct Mesh {
     Hlc hlc;
     std::uint64_t wall_ms = 0;  // as last told
     RequestId last_request = 0;
+    bool returns = false;  // the disk is from an earlier run
 
     [[nodiscard]] RequestId new_request() { return ++last_request; }
     [[nodiscard]] bool owns(ShardId shard) const { return table.owns(shard, self); }

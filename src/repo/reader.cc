@@ -9,7 +9,7 @@ namespace fastreg::repo {
 
 namespace {
 
-constexpr std::size_t kOpenMax = 16'384;
+constexpr std::size_t kOpenReadsMax = 16'384;
 constexpr int kHedgesToAskAgain = 3;  // then a silent owner is asked once more
 constexpr std::size_t kAnswerCostMax = std::size_t{16} << 20U;  // bytes of one whole answer
 
@@ -19,7 +19,7 @@ void Reader::get(Instant now, Token token, std::string_view repository, Query qu
     const auto refuse = [&](Errc code, std::string what) {
         out.emplace_back(GetDone{token, fail(code, std::move(what)), false});
     };
-    if (open_.size() >= kOpenMax) return refuse(Errc::busy, "too many reads are open; try again");
+    if (open_.size() >= kOpenReadsMax) return refuse(Errc::busy, "too many reads are open; try again");
     if (repository.empty() || repository.size() > wire::kRepositoryMax ||
         query.key.size() > wire::kRowKeyMax || query.after.size() > wire::kRowKeyMax ||
         (!query.range && query.key.empty())) {

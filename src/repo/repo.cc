@@ -17,8 +17,8 @@ constexpr Duration kTombstoneSweep = 3600s;
 }  // namespace
 
 struct Repo::Parts {
-    Parts(NodeId self, Options options, Rng rng)
-        : mesh{self, options, rng, {}, {}, 0, 0},
+    Parts(NodeId self, BootEpoch epoch, Options options, Rng rng)
+        : mesh{self, options, rng, {}, {}, 0, 0, epoch > 1},
           sync(mesh, replica),
           writer(mesh, replica),
           reader(mesh, replica, sync) {}
@@ -74,8 +74,8 @@ struct Repo::Parts {
     std::uint64_t refused = 0;
 };
 
-Repo::Repo(NodeId self, BootEpoch, Options options, Rng rng)
-    : parts_(std::make_unique<Parts>(self, options, rng)) {}
+Repo::Repo(NodeId self, BootEpoch epoch, Options options, Rng rng)
+    : parts_(std::make_unique<Parts>(self, epoch, options, rng)) {}
 Repo::~Repo() = default;
 
 void Repo::load(std::uint64_t wall_ms, std::vector<Row> rows) {

@@ -1,6 +1,7 @@
 #include "repo/sync.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 
@@ -15,11 +16,32 @@ bool contains(const std::vector<NodeId>& nodes, const NodeId& node) {
     return std::ranges::find(nodes, node) != nodes.end();
 }
 
+void say(Voice voice, wire::RepoSummary& message, std::size_t index) {
+    if (voice == Voice::vouched) wire::RepoSummary::set_bit(message.vouched, index);
+    if (voice != Voice::none) wire::RepoSummary::set_bit(message.served, index);
+}
+
+Voice voice_in(const wire::RepoSummary& message, std::size_t index) {
+    if (wire::RepoSummary::bit(message.vouched, index)) return Voice::vouched;
+    return wire::RepoSummary::bit(message.served, index) ? Voice::served : Voice::none;
+}
+
 }  // namespace
 
 bool Sync::ready(ShardId shard) const {
     const auto found = owned_.find(shard);
-    return found != owned_.end() && found->second.ready;
+    return found != owned_.end() && found->second.right.ready();
+}
+
+Voice Sync::voice(ShardId shard) const {
+    const auto least = mesh_.returns ? Voice::served : Voice::none;
+    if (const auto found = owned_.find(shard); found != owned_.end()) {
+        const auto& right = found->second.right;
+        if (right.firm()) return Voice::vouched;
+        return right.served() || (right.ready() && replica_.holds(shard)) ? Voice::served : least;
+    }
+    const auto former = former_.find(shard);
+    return former == former_.end() ? least : former->second.voice;
 }
 
 // Ownership.
@@ -31,47 +53,51 @@ void Sync::on_owner_changes(Instant now, const std::vector<OwnerChange>& changes
         const auto& owners = mesh_.table.of(shard);
         const bool was_mine = contains(change.before, mesh_.self);
         if (!contains(owners, mesh_.self)) {
+            const auto said = voice(shard);
             if (const auto it = owned_.find(shard); it != owned_.end()) {
-                if (!it->second.ready) --copying_;
+                if (!it->second.right.ready()) --copying_;
                 owned_.erase(it);
             }
             if (!replica_.holds(shard)) continue;
             // They copy from here when they know of it; a comparison makes sure that they do.
-            former_[shard] = Former{now + mesh_.options.former_owner_keeps, {}};
+            former_[shard] = Former{now + mesh_.options.former_owner_keeps, said, {}};
             for (const auto& owner : owners) want(shard, owner);
             continue;
         }
+        const bool served = voice(shard) != Voice::none;
         former_.erase(shard);
         const auto [it, added] = owned_.try_emplace(shard);
+        Owned& owned = it->second;
+        if (served) owned.right.set_served();
         if (added) ++copying_;
-        // Who was alone until now may have been alone only because it had met nobody yet.
-        const bool alone = was_mine && change.before.size() == 1;
-        if (added || alone) {
-            begin(now, shard, it->second, change.before);
+        std::erase_if(owned.whole, [&](const NodeId& node) { return !contains(owners, node); });
+        if (added || !owned.right.firm()) {
+            // Who was alone until now may have been alone only because it had met nobody yet.
+            const bool alone = was_mine && change.before.size() == 1;
+            if (alone && owned.right.ready() && replica_.rows() > 0) owned.right.keep();
+            begin(now, shard, owned, change.before);
             continue;
         }
         for (const auto& owner : owners) {
-            if (contains(change.before, owner) || owner == mesh_.self) continue;
-            want(shard, owner);
-            if (!it->second.ready && mesh_.table.reachable(owner)) it->second.waiting.insert(owner);
+            if (!contains(change.before, owner)) want(shard, owner);
         }
-        settle(now, shard, it->second);
     }
     step(now, out);
 }
 
 void Sync::begin(Instant now, ShardId shard, Owned& owned, const std::vector<NodeId>& before) {
-    if (owned.ready) ++copying_;
-    const bool kept = owned.kept || (owned.ready && replica_.rows() > 0);
-    owned = Owned{false, false, kept, {}};
-    const auto add = [&](const NodeId& node) {
-        if (node == mesh_.self || !mesh_.table.reachable(node)) return;
+    if (owned.right.ready()) ++copying_;
+    owned.right.begin(mesh_, shard, before);
+    owned.waiting.clear();
+    ask_voices(shard, owned);
+    settle(now, shard, owned);
+}
+
+void Sync::ask_voices(ShardId shard, Owned& owned) {
+    for (const auto& node : owned.right.to_ask(mesh_)) {
         owned.waiting.insert(node);
         want(shard, node);
-    };
-    for (const auto& node : before) add(node);
-    for (const auto& node : mesh_.table.of(shard)) add(node);
-    settle(now, shard, owned);
+    }
 }
 
 void Sync::want(ShardId shard, const NodeId& node) {
@@ -79,22 +105,32 @@ void Sync::want(ShardId shard, const NodeId& node) {
 }
 
 void Sync::settle(Instant now, ShardId shard, Owned& owned) {
-    if (owned.ready || !owned.waiting.empty()) return;
-    const bool alone = mesh_.table.of(shard).size() == 1;
-    if (owned.compared || owned.kept || alone) {
-        owned.ready = true;
-        --copying_;
-    } else {
+    if (owned.right.firm() || !owned.waiting.empty()) return;
+    const bool was_ready = owned.right.ready();
+    owned.right.settle(mesh_, shard);
+    if (owned.right.ready() && !was_ready) --copying_;
+    if (!owned.right.ready() && was_ready) ++copying_;
+    if (owned.right.ready() && !was_ready && !owned.right.firm()) {
+        for (const auto& owner : mesh_.table.of(shard)) want(shard, owner);  // so that they know
+    }
+    if (owned.right.firm()) return;
+    if (!owned.right.ready() || !owned.right.to_ask(mesh_).empty()) {
         next_retry_ = std::min(next_retry_, now + kRetryUnready);
     }
 }
 
-void Sync::complete(Instant now, ShardId shard, const NodeId& node) {
+void Sync::complete(Instant now, ShardId shard, const NodeId& node, Voice voice) {
     const auto it = owned_.find(shard);
     if (it == owned_.end()) return;
     it->second.waiting.erase(node);
-    it->second.compared = true;
+    it->second.right.hear(node, voice);
     settle(now, shard, it->second);
+}
+
+void Sync::note_vouch(ShardId shard, const NodeId& node) {
+    const auto it = owned_.find(shard);
+    if (it == owned_.end() || !it->second.right.firm() || !mesh_.table.owns(shard, node)) return;
+    it->second.whole.insert(node);
 }
 
 void Sync::fail(Instant now, const NodeId& node) {
@@ -107,7 +143,9 @@ void Sync::fail(Instant now, const NodeId& node) {
 void Sync::retry_unready(Instant now) {
     next_retry_ = Instant::never();
     for (auto& [shard, owned] : owned_) {
-        if (!owned.ready && owned.waiting.empty()) begin(now, shard, owned, {});
+        if (owned.right.firm() || !owned.waiting.empty()) continue;
+        ask_voices(shard, owned);
+        settle(now, shard, owned);
     }
 }
 
@@ -116,8 +154,16 @@ void Sync::on_member(Instant now, const Member& member, bool was_reachable, Outb
     if (!member.reachable()) {
         fail(now, member.id);
     } else if (!was_reachable) {
-        for (const auto& [shard, owned] : owned_) {
+        for (auto& [shard, owned] : owned_) {
             if (mesh_.table.owns(shard, member.id)) want(shard, member.id);
+            if (!owned.right.lacks(member.id)) continue;
+            // A survivor's word was taken because this one was away.
+            if (owned.right.ready()) {
+                owned.right.withdraw();
+                ++copying_;
+            }
+            owned.waiting.insert(member.id);
+            want(shard, member.id);
         }
         for (const auto& [shard, former] : former_) {
             if (mesh_.table.owns(shard, member.id)) want(shard, member.id);
@@ -172,9 +218,10 @@ void Sync::ask(Instant now, const NodeId& node, Peer& peer, Outbox& out) {
         out.emplace_back(Send{node, std::move(pull)});
         return;
     }
-    wire::RepoSummary summary{peer.request, false, {}};
+    wire::RepoSummary summary{peer.request, false, {}, {}, {}, {}};
     for (const auto shard : peer.active) {
         const auto sum = replica_.sum(shard);
+        say(voice(shard), summary, summary.items.size());
         summary.items.push_back({shard, sum.count, sum.hash});
     }
     out.emplace_back(Send{node, std::move(summary)});
@@ -182,21 +229,9 @@ void Sync::ask(Instant now, const NodeId& node, Peer& peer, Outbox& out) {
 
 void Sync::on_summary(Instant now, const NodeId& from, const wire::RepoSummary& message,
                       Outbox& out) {
+    using wire::RepoSummary;
     if (!message.reply) {
-        wire::RepoSummary reply{message.request, true, {}};
-        for (const auto& item : message.items) {
-            const auto sum = replica_.sum(item.shard);
-            const auto former = former_.find(item.shard);
-            if (sum == Replica::Sum{item.count, item.hash}) {
-                if (former != former_.end()) former->second.handed.insert(from);
-                continue;
-            }
-            reply.items.push_back({item.shard, sum.count, sum.hash});
-            if (item.count > 0 && owned_.contains(item.shard)) {
-                peers_[from].pull.insert(item.shard);
-            }
-        }
-        out.emplace_back(Send{from, std::move(reply)});
+        answer_summary(now, from, message, out);
         step(now, out);
         return;
     }
@@ -211,18 +246,51 @@ void Sync::on_summary(Instant now, const NodeId& from, const wire::RepoSummary& 
     for (const auto& item : message.items) {
         if (item.count > 0) differ.insert(item.shard);
     }
-    for (const auto shard : asked) {
+    for (std::size_t i = 0; i < asked.size(); ++i) {
+        const auto shard = asked[i];
+        const auto owned = owned_.find(shard);
+        const auto said = voice_in(message, i);
+        if (said == Voice::vouched) note_vouch(shard, from);
+        if (owned != owned_.end() && RepoSummary::bit(message.known, i)) owned->second.right.remembered();
         if (differ.contains(shard)) {
-            if (owned_.contains(shard)) peer.pull.insert(shard);
+            if (owned == owned_.end()) continue;
+            peer.pull.insert(shard);
+            peer.voices[shard] = said;
             continue;
         }
-        complete(now, shard, from);
+        complete(now, shard, from, said);
         const auto former = former_.find(shard);
         const bool equal = std::ranges::none_of(
             message.items, [&](const auto& item) { return item.shard == shard; });
         if (former != former_.end() && equal) former->second.handed.insert(from);
     }
     step(now, out);
+}
+
+void Sync::answer_summary(Instant now, const NodeId& from, const wire::RepoSummary& message, Outbox& out) {
+    using wire::RepoSummary;
+    RepoSummary reply{message.request, true, {}, {}, {}, {}};
+    for (std::size_t i = 0; i < message.items.size(); ++i) {
+        const auto& item = message.items[i];
+        const auto shard = item.shard;
+        const auto said = voice_in(message, i);
+        if (said == Voice::vouched) note_vouch(shard, from);
+        const auto owned = owned_.find(shard);
+        if (owned != owned_.end() && owned->second.whole.contains(from)) RepoSummary::set_bit(reply.known, i);
+        const auto sum = replica_.sum(shard);
+        const auto former = former_.find(shard);
+        const bool equal = sum == Replica::Sum{item.count, item.hash};
+        if (equal && former != former_.end()) former->second.handed.insert(from);
+        if (equal || item.count == 0) {
+            complete(now, shard, from, said);
+        } else if (owned != owned_.end()) {
+            peers_[from].pull.insert(shard);
+            peers_[from].voices[shard] = said;
+        }
+        say(voice(shard), reply, i);
+        if (!equal) reply.items.push_back({shard, sum.count, sum.hash});
+    }
+    out.emplace_back(Send{from, std::move(reply)});
 }
 
 void Sync::on_pull(const NodeId& from, const wire::RepoPull& message, Outbox& out) {
@@ -297,7 +365,10 @@ void Sync::on_copied(Instant now, const NodeId& from, RequestId request, const S
     } else {
         const auto done = std::move(peer.active);
         peer.active.clear();
-        for (const auto shard : done) complete(now, shard, from);
+        for (const auto shard : done) {
+            const auto said = peer.voices.extract(shard);
+            complete(now, shard, from, said ? said.mapped() : Voice::none);
+        }
     }
     step(now, out);
 }

@@ -1,6 +1,6 @@
 // Keeps the owners of a shard equal: compares {count, hash} with each other owner when members change
 // and now and then, and copies what differs, both ways. A shard newly owned is not answered for until
-// every owner that can be reached, old and new, was compared with.
+// the owners before were compared with (see readiness.h).
 #pragma once
 
 #include <map>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "repo/mesh.h"
+#include "repo/readiness.h"
 #include "repo/replica.h"
 
 namespace fastreg::repo {
@@ -37,14 +38,14 @@ class Sync {
 
   private:
     struct Owned {
-        bool ready = false;
-        bool compared = false;     // with one other owner at least
-        bool kept = false;         // answered for it alone before, with rows: may again if all are silent
-        std::set<NodeId> waiting;  // still to be compared with
+        Readiness right;
+        std::set<NodeId> waiting;  // being compared with
+        std::set<NodeId> whole;    // owners that vouched for the shard and have owned it since
     };
     /// Rows of a shard that others own now, kept until all of them have copied it.
     struct Former {
         Instant drop_at;
+        Voice voice = Voice::none;
         std::set<NodeId> handed;
     };
     /// One question at a time to one other owner.
@@ -52,6 +53,7 @@ class Sync {
         std::set<ShardId> compare;
         std::set<ShardId> pull;
         std::vector<ShardId> active;  // shards of the open question, ascending
+        std::map<ShardId, Voice> voices;  // what it said of those to be copied
         bool pulling = false;         // else comparing
         std::optional<Replica::Cursor> after;
         RequestId request = 0;
@@ -61,12 +63,17 @@ class Sync {
     };
 
     void begin(Instant now, ShardId shard, Owned& owned, const std::vector<NodeId>& before);
+    void ask_voices(ShardId shard, Owned& owned);
     void want(ShardId shard, const NodeId& node);
-    void complete(Instant now, ShardId shard, const NodeId& node);
+    void complete(Instant now, ShardId shard, const NodeId& node, Voice voice);
+    void note_vouch(ShardId shard, const NodeId& node);
+    /// What the word of this node is worth.
+    [[nodiscard]] Voice voice(ShardId shard) const;
     void settle(Instant now, ShardId shard, Owned& owned);
     void fail(Instant now, const NodeId& node);
     void step(Instant now, Outbox& out);
     void ask(Instant now, const NodeId& node, Peer& peer, Outbox& out);
+    void answer_summary(Instant now, const NodeId& from, const wire::RepoSummary& message, Outbox& out);
     void compare_all(Outbox& out);
     void retry_unready(Instant now);
     void drop_former(Instant now, Outbox& out);

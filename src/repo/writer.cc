@@ -8,7 +8,7 @@ namespace fastreg::repo {
 
 namespace {
 
-constexpr std::size_t kOpenMax = 16'384;
+constexpr std::size_t kOpenWritesMax = 16'384;
 constexpr int kRestampsMax = 3;
 
 }  // namespace
@@ -18,7 +18,7 @@ void Writer::put(Instant now, Token token, std::string_view repository, std::vec
     const auto refuse = [&](Error error) {
         out.emplace_back(PutDone{token, tl::unexpected<Error>(std::move(error))});
     };
-    if (open_.size() >= kOpenMax) {
+    if (open_.size() >= kOpenWritesMax) {
         refuse({Errc::busy, 0, "too many writes are open; try again"});
         return;
     }

@@ -77,6 +77,9 @@ struct RepoWriter {
         map.put_list(2, m.items, [](MapWriter& w, const RepoSummary::Item& i) {
             w.put(1, std::uint64_t{i.shard}).put(2, i.count).put(3, i.hash);
         });
+        if (!m.vouched.empty()) map.put_bytes(3, m.vouched);
+        if (!m.served.empty()) map.put_bytes(4, m.served);
+        if (!m.known.empty()) map.put_bytes(5, m.known);
     }
     void operator()(const RepoPull& m) {
         type = kPull;
@@ -90,6 +93,11 @@ struct RepoWriter {
         map.put_bool(2, m.more);
     }
 };
+
+Bytes read_bits(MapReader& in, int key) {
+    const auto bits = in.bytes(key, kRepoSummaryItemsMax / 8);
+    return {bits.begin(), bits.end()};
+}
 
 RepoMessage read_message(std::uint8_t type, MapReader& in) {
     switch (type) {
@@ -109,7 +117,7 @@ RepoMessage read_message(std::uint8_t type, MapReader& in) {
             return RepoGetReply{0, static_cast<RepoGetReply::Answer>(in.number(1, 0, 2)),
                                 read_rows(in, 2), in.boolean(3)};
         case kSummary: {
-            RepoSummary m{0, in.boolean(1), {}};
+            RepoSummary m{0, in.boolean(1), {}, read_bits(in, 3), read_bits(in, 4), read_bits(in, 5)};
             in.list(2, kRepoSummaryItemsMax, [&](MapReader& item) {
                 m.items.push_back({static_cast<ShardId>(item.number(1, 0, kShardMax)),
                                    item.number(2), item.number(3)});

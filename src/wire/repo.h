@@ -82,6 +82,7 @@ struct RepoGetReply {
 };
 
 /// Compares shards between two nodes; the answer lists those that differ, with the answerer's figures.
+/// The bit sets have one bit for each shard that the question lists, in its order (see bit()).
 struct RepoSummary {
     struct Item {
         ShardId shard = 0;
@@ -92,7 +93,18 @@ struct RepoSummary {
     RequestId request = 0;
     bool reply = false;
     std::vector<Item> items;
+    Bytes vouched;  // the sender has every row of the shard that it ever helped to acknowledge
+    Bytes served;   // it has answered for the shard before, or its disk is from an earlier run
+    Bytes known;    // reply: the asker vouched for the shard, and has owned it ever since
     bool operator==(const RepoSummary&) const = default;
+
+    [[nodiscard]] static bool bit(const Bytes& bits, std::size_t index) {
+        return index / 8 < bits.size() && (bits[index / 8] & std::byte{1} << (index % 8)) != std::byte{};
+    }
+    static void set_bit(Bytes& bits, std::size_t index) {
+        if (bits.size() <= index / 8) bits.resize(index / 8 + 1);
+        bits[index / 8] |= std::byte{1} << (index % 8);
+    }
 };
 
 /// Asks for all rows of shards, in order of (shard, repository, key).
