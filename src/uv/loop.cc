@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mailbox.h"
+#include "uv/bell.h"
 #include "uv/handle.h"
 
 namespace fastreg::uv {
@@ -12,27 +13,40 @@ namespace fastreg::uv {
 namespace {
 
 constexpr std::uint64_t kCloseWaitMs = 2000;
+/// Others are woken at least after so many jobs of a long queue.
+constexpr std::size_t kJobsATurn = 32;
 thread_local const void* running_loop = nullptr;
 
 }  // namespace
 
 struct Loop::State {
-    State() {
+    State() : bell(std::make_shared<const Bell>()) {
         FR_ASSERT(uv_loop_init(&loop) == 0);
-        FR_ASSERT(uv_async_init(&loop, &wake, [](uv_async_t* handle) noexcept {
-                      static_cast<State*>(handle->data)->drain();
-                  }) == 0);
+        FR_ASSERT(uv_poll_init(&loop, &wake, bell->fd()) == 0);
         wake.data = this;
-        mailbox.set_wake([this] { uv_async_send(&wake); });
+        const auto heard = [](uv_poll_t* handle, int, int) noexcept {
+            static_cast<State*>(handle->data)->drain();
+        };
+        FR_ASSERT(uv_poll_start(&wake, UV_READABLE, heard) == 0);
+        mailbox.set_wake([this] { Turn::ring_soon(bell); });
     }
 
     void drain() {
-        for (const Job& job : mailbox.take()) job();
+        const Turn turn;
+        bell->hear();  // before the jobs are taken: what is posted later rings again
+        std::size_t done = 0;
+        for (const Job& job : mailbox.take()) {
+            job();
+            if (++done % kJobsATurn == 0) Turn::ring_owed();
+        }
         if (stopping.exchange(false)) uv_stop(&loop);
     }
 
+    // Not uv_async_t: libuv 1.44 makes the woken thread spin (997 pauses, then sched_yield) until the
+    // waking one has returned from its write.
+    const std::shared_ptr<const Bell> bell;
     uv_loop_t loop{};
-    uv_async_t wake{};
+    uv_poll_t wake{};
     Mailbox<Job> mailbox;
     std::atomic<bool> stopping{false};
 };
@@ -74,7 +88,7 @@ void Loop::run_once(bool wait) {
 
 void Loop::stop() {
     state_->stopping.store(true);
-    uv_async_send(&state_->wake);
+    state_->bell->ring();
 }
 
 Instant Loop::now() const { return monotonic_now(); }

@@ -4,6 +4,7 @@
 
 #include "base/result.h"
 #include "base/worker.h"
+#include "uv/bell.h"
 
 namespace fastreg::uv {
 
@@ -31,6 +32,7 @@ void LoopThread::call(Job job) {
         job();
         done.release();
     });
+    Turn::ring_owed();  // also what this thread owes others that the job may wait for
     done.acquire();
 }
 

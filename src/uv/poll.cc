@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "uv/bell.h"
 #include "uv/handle.h"
 #include "uv/loop.h"
 
@@ -18,6 +19,7 @@ struct Poll::State {
 
     void on_events(int status, int events) {
         if (closed) return;
+        const Turn turn;
         if (status < 0) {
             watched = 0;  // libuv has stopped watching
             int error = 0;
