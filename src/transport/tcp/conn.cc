@@ -75,6 +75,7 @@ void Conn::on_readable() {
         budget -= std::min(budget, size);
         frames_.feed(place.first(size));
         read_frames();
+        if (size < place.size() && !body_.active) break;  // all there was; the poll tells of more
     }
     if (closed_) return;
     report_progress(false);

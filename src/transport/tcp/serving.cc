@@ -29,8 +29,10 @@ Residency probe_byte(int fd, std::uint64_t at) {
 Residency probe(const ServeOrder& order, std::uint64_t at, std::uint64_t length) {
     if (length == 0) return Residency::cached;
     const std::uint64_t begin = order.file_offset + at;
-    const Residency first = probe_byte(order.file->fd(), begin);
-    if (first != Residency::cached) return first;
+    if (at == 0) {  // else the byte before it was probed with the last piece
+        const Residency first = probe_byte(order.file->fd(), begin);
+        if (first != Residency::cached) return first;
+    }
     return probe_byte(order.file->fd(), begin + length - 1);
 }
 
