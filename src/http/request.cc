@@ -22,12 +22,6 @@ bool unreserved(char c) {
            c == '.' || c == '_' || c == '~';
 }
 
-std::string_view trim(std::string_view text) {
-    while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
-    while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
-    return text;
-}
-
 Result<Query> parse_query(std::string_view text) {
     Query query;
     while (!text.empty()) {
@@ -186,6 +180,12 @@ std::optional<std::string> percent_decode(std::string_view text) {
         out += c;
     }
     return out;
+}
+
+std::string_view trim(std::string_view text) {
+    while (!text.empty() && (text.front() == ' ' || text.front() == '\t')) text.remove_prefix(1);
+    while (!text.empty() && (text.back() == ' ' || text.back() == '\t')) text.remove_suffix(1);
+    return text;
 }
 
 }  // namespace fastreg::http

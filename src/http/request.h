@@ -83,5 +83,7 @@ struct Target {
 
 /// ASCII without case.
 [[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);
+/// Without the spaces and tabs at both ends.
+[[nodiscard]] std::string_view trim(std::string_view text);
 
 }  // namespace fastreg::http

@@ -9,13 +9,13 @@ namespace fastreg::registry {
 
 namespace {
 
-using Json = nlohmann::ordered_json;
+using OrderedJson = nlohmann::ordered_json;
 
 constexpr std::string_view kApiVersion = "registry/2.0";
 constexpr std::string_view kOctetStream = "application/octet-stream";
 
-std::string dump(const Json& json) {
-    return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+std::string dump(const OrderedJson& json) {
+    return json.dump(-1, ' ', false, OrderedJson::error_handler_t::replace);
 }
 
 Answer empty_answer(int status) {
@@ -70,13 +70,13 @@ Answer upload_answer(int status, const Name& name, std::string_view id, std::uin
     return answer;
 }
 
-Json descriptor_json(const Referrer& referrer) {
-    Json json = {{"mediaType", referrer.descriptor.media_type},
+OrderedJson descriptor_json(const Referrer& referrer) {
+    OrderedJson json = {{"mediaType", referrer.descriptor.media_type},
                  {"digest", referrer.descriptor.digest.str()},
                  {"size", referrer.descriptor.size}};
     if (!referrer.artifact_type.empty()) json["artifactType"] = referrer.artifact_type;
     if (!referrer.annotations.empty()) {
-        Json map = Json::object();
+        OrderedJson map = OrderedJson::object();
         for (const auto& [key, value] : referrer.annotations) map[key] = value;
         json["annotations"] = std::move(map);
     }
@@ -282,31 +282,31 @@ Page page_of(std::span<const std::string> all, std::string_view last, std::uint3
 }
 
 Answer tags_page(const Name& name, std::span<const std::string> tags, bool more, std::uint32_t n) {
-    Json list = Json::array();
+    OrderedJson list = OrderedJson::array();
     for (const std::string& tag : tags) list.push_back(tag);
     const std::string shown =
         name.registry.empty() ? name.repository : name.registry + '/' + name.repository;
-    Answer answer = json_answer(200, dump(Json{{"name", shown}, {"tags", std::move(list)}}));
+    Answer answer = json_answer(200, dump(OrderedJson{{"name", shown}, {"tags", std::move(list)}}));
     add_next_link(answer.head.headers, base_path(name) + "/tags/list", tags, more, n, name.ns);
     return answer;
 }
 
 Answer catalog_page(std::span<const std::string> repositories, bool more, std::uint32_t n) {
-    Json list = Json::array();
+    OrderedJson list = OrderedJson::array();
     for (const std::string& repository : repositories) list.push_back(repository);
-    Answer answer = json_answer(200, dump(Json{{"repositories", std::move(list)}}));
+    Answer answer = json_answer(200, dump(OrderedJson{{"repositories", std::move(list)}}));
     add_next_link(answer.head.headers, "/v2/_catalog", repositories, more, n, {});
     return answer;
 }
 
 Answer referrers_answer(std::span<const Referrer> referrers, std::string_view artifact_type) {
-    Json list = Json::array();
+    OrderedJson list = OrderedJson::array();
     for (const Referrer& referrer : referrers) {
         if (artifact_type.empty() || referrer.artifact_type == artifact_type) {
             list.push_back(descriptor_json(referrer));
         }
     }
-    const Json index = {
+    const OrderedJson index = {
         {"schemaVersion", 2}, {"mediaType", kOciIndex}, {"manifests", std::move(list)}};
     Answer answer = json_answer(200, dump(index), kOciIndex);
     if (!artifact_type.empty()) {

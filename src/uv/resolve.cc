@@ -13,8 +13,10 @@ namespace {
 
 constexpr std::size_t kAddressesMax = 64;
 
+}  // namespace
+
 /// Lives until libuv has called back, wanted or not.
-struct Request {
+struct Resolve::Request {
     uv_getaddrinfo_t uv{};
     Endpoint name;
     Resolve::OnDone on_done;  // empty: nobody waits any more
@@ -39,8 +41,6 @@ struct Request {
                                      "); check the spelling and this machine's DNS"));
     }
 };
-
-}  // namespace
 
 struct Resolve::State {
     std::shared_ptr<Request> request;

@@ -26,6 +26,7 @@ class Resolve {
     [[nodiscard]] explicit operator bool() const { return state_ != nullptr; }
 
   private:
+    struct Request;
     struct State;
     struct Cancel {
         void operator()(State* state) const;
