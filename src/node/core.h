@@ -75,18 +75,25 @@ class Core final : private transfer::LocalBlobs {
     void drain();
 
   private:
-    [[nodiscard]] std::optional<std::uint64_t> complete_size(const Digest& digest) const override;
+    void arm();
 
+    // core_members.cc
+    [[nodiscard]] static gossip::Self self_of(const store::Store& store, const CoreOptions& options);
     void act(gossip::Action& action);
-    void act(directory::Action& action);
-    void act(repo::Action& action);
-    void act(transfer::Action& action);
     void member_changed(const Member& member);
-    void persist(repo::Persist& action);
-    void on_withdrawn(const Digest& digest, const store::BlobInfo& info, store::WithdrawReason reason);
     void save_peers();
     [[nodiscard]] Status may_speak() const;
-    void arm();
+
+    // core_rows.cc
+    void load_rows();
+    void act(repo::Action& action);
+    void persist(repo::Persist& action);
+
+    // core_blobs.cc
+    void act(directory::Action& action);
+    void act(transfer::Action& action);
+    void on_withdrawn(const Digest& digest, const store::BlobInfo& info, store::WithdrawReason reason);
+    [[nodiscard]] std::optional<std::uint64_t> complete_size(const Digest& digest) const override;
 
     Parts parts_;
     Downloads downloads_;

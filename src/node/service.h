@@ -86,15 +86,20 @@ class Service {
   private:
     using Name = registry::Name;
 
+    // service_manifests.cc
     void get_manifest(registry::GetManifest ask, OnAnswer answer);
     void send_manifest(const Name& name, const Digest& digest, bool head, const std::string& if_none_match,
                        OnAnswer answer);
     void manifest_bytes(const Digest& digest, std::uint64_t size,
                         std::function<void(Result<std::shared_ptr<const std::string>>)> done);
-    void put_manifest(registry::PutManifest ask, Bytes body, OnAnswer answer);
+    void cache_manifest(const Digest& digest, std::shared_ptr<const std::string> bytes);
     void delete_manifest(const registry::DeleteManifest& ask, OnAnswer answer);
+
+    // service_blobs.cc
     void get_blob(registry::GetBlob ask, OnAnswer answer);
     void delete_blob(const registry::DeleteBlob& ask, OnAnswer answer);
+
+    // service_uploads.cc
     void start_upload(registry::StartUpload ask, OnAnswer answer);
     void open_upload(const registry::StartUpload& ask, OnAnswer answer);
     void patch_upload(registry::PatchUpload ask, OnAnswer answer);
@@ -104,17 +109,17 @@ class Service {
     void finish_push(const Name& name, const Digest& digest, std::uint64_t size, OnAnswer answer);
     void upload_status(const registry::UploadStatus& ask, OnAnswer answer);
     void cancel_upload(const registry::CancelUpload& ask, OnAnswer answer);
-    void list_tags(registry::ListTags ask, OnAnswer answer);
-    void referrers(registry::Referrers ask, OnAnswer answer);
-    void catalog(const registry::Catalog& ask, OnAnswer answer);
-
-    /// All rows of a prefix, page by page, at most 10,000.
-    void all_rows(const std::string& repository, const std::string& prefix, RowsAnswer done);
     /// The session's id when this node owns it; else `answer` was given (404, or ProxyTo).
     std::optional<registry::UploadId> own_upload(const Name& name, const std::string& text,
                                                  const OnAnswer& answer);
     void drop_upload(const registry::UploadId& id);
-    void cache_manifest(const Digest& digest, std::shared_ptr<const std::string> bytes);
+
+    // service_lists.cc
+    void list_tags(registry::ListTags ask, OnAnswer answer);
+    void referrers(registry::Referrers ask, OnAnswer answer);
+    void catalog(const registry::Catalog& ask, OnAnswer answer);
+    /// All rows of a prefix, page by page, at most 10,000.
+    void all_rows(const std::string& repository, const std::string& prefix, RowsAnswer done);
 
     Core& core_;
     ServiceOptions options_;

@@ -3,6 +3,7 @@
 
 #include "base/log.h"
 #include "node/service.h"
+#include "node/service_reply.h"
 
 namespace fastreg::node {
 
@@ -10,17 +11,11 @@ namespace r = registry;
 
 namespace {
 
-r::Answer error(const Error& e, r::ErrorCode missing) {
-    return r::error_answer(r::from_error(e, missing));
-}
-void say(const OnAnswer& answer, r::Answer what) {
-    answer(ServiceAnswer{std::move(what)});
-}
 /// The disk or a limit refused the bytes: nothing more will go into this file.
 bool is_over(const Error& e) {
     return e.code == Errc::no_space || e.code == Errc::io || e.code == Errc::too_large;
 }
-r::Answer refused(const r::Name& name, const std::string& id, const r::UploadRefused& why) {
+r::Answer write_refused(const r::Name& name, const std::string& id, const r::UploadRefused& why) {
     if (why.offset) return r::upload_out_of_order(name, id, *why.offset);
     return r::error_answer(why.error);
 }
@@ -41,8 +36,8 @@ void Service::start_upload(r::StartUpload ask, OnAnswer answer) {
                         core_.write_rows(ask.name.repository, {{key, rows->front().value}},
                                          [ask, answer](Status written) {
                                              if (!written) {
-                                                 return say(answer, error(written.error(),
-                                                                          r::ErrorCode::blob_unknown));
+                                                 return say(answer, refusal(written.error(),
+                                                                            r::ErrorCode::blob_unknown));
                                              }
                                              say(answer, r::blob_created(ask.name, *ask.mount));
                                          });
@@ -60,7 +55,7 @@ void Service::open_upload(const r::StartUpload& ask, OnAnswer answer) {
         [this, ask, id, answer = std::move(answer)](Result<std::shared_ptr<store::UploadFile>> file) {
             if (!file) {
                 uploads_.remove(id);
-                return say(answer, error(file.error(), r::ErrorCode::blob_upload_unknown));
+                return say(answer, refusal(file.error(), r::ErrorCode::blob_upload_unknown));
             }
             upload_files_[id] = *file;
             if (!ask.digest) {
@@ -100,7 +95,7 @@ void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
     if (!id) return;
     const auto write = uploads_.begin_write(core_.now(), *id, ask.name.repository, ask.content_range,
                                             ask.content_length);
-    if (!write) return say(answer, refused(ask.name, ask.id, write.error()));
+    if (!write) return say(answer, write_refused(ask.name, ask.id, write.error()));
     writing_.insert(*id);
     answer(ServiceAnswer{UploadBody{
         upload_files_[*id], [this, id = *id, ask](std::uint64_t bytes, Status read, OnAnswer then) {
@@ -109,7 +104,7 @@ void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
             uploads_.end_write(core_.now(), id);
             if (!read) {
                 if (is_over(read.error())) drop_upload(id);
-                return say(then, error(read.error(), r::ErrorCode::blob_upload_invalid));
+                return say(then, refusal(read.error(), r::ErrorCode::blob_upload_invalid));
             }
             if (!counted) {
                 drop_upload(id);
@@ -127,7 +122,7 @@ void Service::put_upload(r::PutUpload ask, OnAnswer answer) {
     if (ask.content_length == 0U) return commit_upload(ask.name, *id, ask.digest, std::move(answer));
     const auto write = uploads_.begin_write(core_.now(), *id, ask.name.repository, ask.content_range,
                                             ask.content_length);
-    if (!write) return say(answer, refused(ask.name, ask.id, write.error()));
+    if (!write) return say(answer, write_refused(ask.name, ask.id, write.error()));
     writing_.insert(*id);
     answer(ServiceAnswer{UploadBody{
         upload_files_[*id], [this, id = *id, ask](std::uint64_t bytes, Status read, OnAnswer then) {
@@ -136,7 +131,7 @@ void Service::put_upload(r::PutUpload ask, OnAnswer answer) {
             if (!read || !counted) {
                 uploads_.end_write(core_.now(), id);
                 if (!counted || is_over(read.error())) drop_upload(id);
-                if (!read) return say(then, error(read.error(), r::ErrorCode::blob_upload_invalid));
+                if (!read) return say(then, refusal(read.error(), r::ErrorCode::blob_upload_invalid));
                 return say(then, r::error_answer(counted.error()));
             }
             commit_upload(ask.name, id, ask.digest, std::move(then));
@@ -148,7 +143,7 @@ void Service::commit_upload(const Name& name, const r::UploadId& id, const Diges
                             OnAnswer answer) {
     const auto begun = uploads_.begin_commit(core_.now(), id, name.repository);
     if (!begun) {
-        return say(answer, refused(name, r::make_upload_id(id, options_.upload_key, name.repository),
+        return say(answer, write_refused(name, r::make_upload_id(id, options_.upload_key, name.repository),
                                    begun.error()));
     }
     core_.store().commit_upload(
@@ -161,7 +156,7 @@ void Service::commit_upload(const Name& name, const r::UploadId& id, const Diges
                     return say(answer, r::error_answer(r::make_error(r::ErrorCode::digest_invalid,
                                                                      info.error().what)));
                 }
-                return say(answer, error(info.error(), r::ErrorCode::blob_upload_invalid));
+                return say(answer, refusal(info.error(), r::ErrorCode::blob_upload_invalid));
             }
             uploads_.remove(id);
             upload_files_.erase(id);
@@ -174,7 +169,7 @@ void Service::finish_push(const Name& name, const Digest& digest, std::uint64_t 
     const repo::BlobLinkValue link{size, repo::BlobLinkValue::Origin::pushed, {}};
     core_.write_rows(name.repository, {{repo::blob_key(digest), link.encode()}},
                      [name, digest, size, answer = std::move(answer)](Status written) {
-                         if (!written) return say(answer, error(written.error(), r::ErrorCode::blob_unknown));
+                         if (!written) return say(answer, refusal(written.error(), r::ErrorCode::blob_unknown));
                          log::info("blob.pushed", {{"repository", name.repository},
                                                    {"digest", digest.brief()},
                                                    {"bytes", size}});

@@ -4,7 +4,7 @@ namespace fastreg::node {
 
 namespace {
 /// Blocks of 256 KiB that one upload may have between its socket and the disk.
-constexpr int kBlocksMax = 8;
+constexpr int kBlocksToDiskMax = 8;
 }  // namespace
 
 UploadSink::UploadSink(uv::Loop& loop, store::Store& store, std::weak_ptr<Exchange> exchange,
@@ -20,7 +20,7 @@ bool UploadSink::on_block(Block block) {
     loop_.post([self = shared_from_this(), block = std::move(block)]() mutable {
         self->append(std::move(block));
     });
-    return now < kBlocksMax;
+    return now < kBlocksToDiskMax;
 }
 
 void UploadSink::append(Block block) {
@@ -38,7 +38,7 @@ void UploadSink::written(Status status, std::uint64_t bytes) {
     } else if (status_) {
         status_ = std::move(status);
     }
-    if (in_flight_.fetch_sub(1) == kBlocksMax) {
+    if (in_flight_.fetch_sub(1) == kBlocksToDiskMax) {
         if (const auto exchange = exchange_.lock()) {
             exchange->post([exchange] { exchange->resume_body(); });
         }

@@ -14,8 +14,8 @@ namespace fastreg::node {
 namespace {
 
 constexpr std::string_view kField = "Fastreg-Member";
-constexpr std::size_t kBlocksMax = 8;           // between the client and the other node
-constexpr Duration kSilenceMax = 60s;           // the other node may have to sync a large blob
+constexpr std::size_t kBlocksOnTheWayMax = 8;  // between the client and the other node
+constexpr Duration kSilenceMax = 60s;          // the other node may have to sync a large blob
 constexpr std::uint64_t kAnswerMax = 64U << 10U;
 
 std::string proof(const http::Request& request, const Mac& key) {
@@ -62,7 +62,7 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
         if (chunked_) text_of_blocks_.push_back(http::chunk_prefix(block.size()));
         blocks_.push_back(std::move(block));
         watch();
-        return blocks_.size() < kBlocksMax;
+        return blocks_.size() < kBlocksOnTheWayMax;
     }
     void on_end(Status status) override {
         body_over_ = true;
@@ -143,7 +143,7 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
                 text_of_blocks_.pop_front();
                 text_ = http::kChunkSuffix;
             }
-            if (blocks_.size() == kBlocksMax - 1 && !exchange_->done()) exchange_->resume_body();
+            if (blocks_.size() == kBlocksOnTheWayMax - 1 && !exchange_->done()) exchange_->resume_body();
         }
         return true;
     }

@@ -1,0 +1,166 @@
+// Membership: joining the mesh, what the gossip core wants done and says of others, and the peers that are
+// remembered over a restart.
+#include <algorithm>
+
+#include "base/log.h"
+#include "node/core.h"
+#include "wire/gossip.h"
+#include "wire/pack.h"
+
+namespace fastreg::node {
+
+namespace {
+
+constexpr Duration kSavePeersEvery = 60s;
+constexpr Duration kSavePeersSoon = 1s;  // after a change
+/// A new node that was given seeds and has met none of them may be the first of its mesh.
+constexpr Duration kAloneAfter = 30s;
+constexpr std::size_t kPeersSaved = 64;
+
+Member member_of(const gossip::Self& self) {
+    Member member;
+    member.id = self.id;
+    member.boot_epoch = self.boot_epoch;
+    member.name = self.name;
+    member.zone = self.zone;
+    member.gossip = self.gossip;
+    member.transfer = self.transfer;
+    member.rdma = self.rdma;
+    member.http = self.http;
+    return member;
+}
+
+enum PeerKey { kName = 1, kGossip = 2, kTransfer = 3, kHttp = 4, kZone = 5 };
+
+Bytes encode_peer(const Member& member) {
+    wire::MapWriter map;
+    map.put(kName, member.name).put(kGossip, member.gossip).put(kTransfer, member.transfer);
+    map.put(kHttp, member.http).put(kZone, member.zone);
+    return map.finish();
+}
+
+std::optional<Member> decode_peer(const store::PeerRecord& record) {
+    auto map = wire::MapReader::parse(record.value);
+    if (!map) return std::nullopt;
+    Member member;
+    member.id = record.node;
+    member.name = map->text(kName, 256);
+    member.gossip = map->endpoint(kGossip);
+    member.transfer = map->endpoint(kTransfer);
+    member.http = map->endpoint(kHttp);
+    member.zone = map->text(kZone, 256);
+    if (!map->status() || member.gossip.empty()) return std::nullopt;
+    return member;
+}
+
+}  // namespace
+
+gossip::Self Core::self_of(const store::Store& store, const CoreOptions& options) {
+    const auto identity = store.identity();
+    return {identity.node,   identity.boot_epoch, options.name, options.zone,
+            options.gossip,  options.transfer,    options.rdma, options.http};
+}
+
+void Core::start(const std::vector<Endpoint>& seeds) {
+    const Member self = member_of(self_of(parts_.store, parts_.options));
+    for (const auto& home : parts_.store.homes()) {
+        if (!parts_.store.find(home.digest)) homes_.restore(home.digest, home.size);
+    }
+    std::vector<Member> known;
+    for (const auto& record : parts_.store.take_peers()) {
+        auto member = decode_peer(record);
+        if (member && member->id != self.id) known.push_back(std::move(*member));
+    }
+    // Who owned rows and shards with this node when it last ran owns them still, until it answers or its
+    // grace ends: a node that has met nobody yet must not speak for a mesh.
+    for (Member peer : known) {
+        peer.state = MemberState::dead;
+        peer.state_since = parts_.now();
+        member_changed(peer);
+    }
+    member_changed(self);
+    if (known.empty() && !seeds.empty()) alone_until_ = parts_.now() + kAloneAfter;
+    started_ = true;
+    for (const auto& entry : parts_.store.list()) {
+        const auto kind = entry.info.home ? directory::HolderKind::home : directory::HolderKind::cache;
+        parts_.directory.on_have(parts_.now(), entry.digest, entry.info.size, kind, parts_.directory_out);
+    }
+    parts_.gossip.start(parts_.now(), seeds, known, parts_.gossip_out);
+    save_peers_at_ = parts_.now() + kSavePeersEvery;
+    drain();
+}
+
+void Core::join(const Endpoint& seed) {
+    parts_.gossip.add_seed(parts_.now(), seed, parts_.gossip_out);
+    drain();
+}
+
+void Core::act(gossip::Action& action) {
+    if (auto* send = std::get_if<gossip::Send>(&action)) {
+        auto frame = wire::encode(send->message);
+        if (Meters* meters = parts_.options.meters) {
+            meters->gossip_out.add(wire::kFrameHeaderSize + frame.body.size());
+        }
+        parts_.net.send_control(send->to, send->address, wire::Purpose::gossip, std::move(frame));
+    } else if (const auto* change = std::get_if<gossip::MemberChanged>(&action)) {
+        const Member& member = change->member;
+        log::info("member.changed", {{"name", member.name},
+                                     {"id", member.id.brief()},
+                                     {"state", name_of(member.state)},
+                                     {"was", change->before ? name_of(*change->before) : "unknown"},
+                                     {"gossip", member.gossip.str()}});
+        if (Meters* meters = parts_.options.meters) {
+            const bool was_suspect = change->before == MemberState::suspect;
+            if (member.state == MemberState::suspect) meters->suspicions_raised.add();
+            if (was_suspect && member.state == MemberState::dead) meters->suspicions_confirmed.add();
+            if (was_suspect && member.state == MemberState::alive) meters->suspicions_refuted.add();
+        }
+        member_changed(member);
+    } else if (const auto* keep = std::get_if<gossip::KeepLinks>(&action)) {
+        parts_.net.keep_links(keep->members);
+    } else if (const auto* refuted = std::get_if<gossip::Refuted>(&action)) {
+        log::warn("member.refuted", {{"accused_of", name_of(refuted->accused_of)},
+                                     {"by", refuted->by.brief()},
+                                     {"incarnation", refuted->incarnation}});
+    } else if (const auto* conflict = std::get_if<gossip::IdentityConflict>(&action)) {
+        log::error("member.identity_conflict",
+                   {{"other", conflict->other.str()},
+                    {"why", conflict->why},
+                    {"do", "two nodes share one data directory's node_id; remove the data of one"}});
+    } else if (const auto* warn = std::get_if<gossip::Warn>(&action)) {
+        log::warn("gossip", {{"what", warn->text}});
+    }
+}
+
+void Core::member_changed(const Member& member) {
+    const Instant now = parts_.now();
+    parts_.owners.on_member(now, member);
+    parts_.directory.on_member(now, member, parts_.directory_out);
+    parts_.repo.on_member(now, member, parts_.repo_out);
+    if (member.id == parts_.self) return;
+    if (started_) save_peers_at_ = std::min(save_peers_at_, now + kSavePeersSoon);
+    parts_.transfer.on_member(now, member, parts_.transfer_out);
+    homes_.on_member(member);
+}
+
+Status Core::may_speak() const {
+    const auto counts = parts_.gossip.counts();
+    if (parts_.now() >= alone_until_ || counts.alive + counts.suspect > 0) return {};
+    return fail(Errc::unavailable, "this node has met none of its seeds yet; try again, or look at "
+                                   "the seeds of its configuration");
+}
+
+void Core::save_peers() {
+    save_peers_at_ = parts_.now() + kSavePeersEvery;
+    std::vector<store::PeerRecord> records;
+    for (const Member& member : parts_.gossip.members()) {
+        if (records.size() >= kPeersSaved) break;
+        // The dead, too, while their grace lasts: a cut may end after a restart of this node.
+        if (parts_.owners.find(member.id) != nullptr) records.push_back({member.id, encode_peer(member)});
+    }
+    parts_.store.save_peers(std::move(records), [](Status status) {
+        if (!status) log::warn("peers.not_saved", {{"why", describe(status.error())}});
+    });
+}
+
+}  // namespace fastreg::node

@@ -1,0 +1,64 @@
+// Blobs out: from the file when it is here, as a stream while it arrives; and their deletion.
+#include "node/service.h"
+#include "node/service_reply.h"
+
+namespace fastreg::node {
+
+namespace r = registry;
+
+void Service::get_blob(r::GetBlob ask, OnAnswer answer) {
+    const std::string repository = ask.name.repository;
+    const std::string key = repo::blob_key(ask.digest);
+    core_.read_rows(
+        repository, repo::Query::one(key),
+        [this, ask = std::move(ask), answer = std::move(answer)](Result<std::vector<repo::Row>> rows, bool) {
+            if (!rows) return say(answer, refusal(rows.error(), r::ErrorCode::blob_unknown));
+            if (rows->empty()) {
+                return say(answer, refusal(r::ErrorCode::blob_unknown,
+                                           "no blob " + ask.digest.str() + " in " + ask.name.repository));
+            }
+            const auto link = repo::BlobLinkValue::decode(rows->front().value);
+            if (!link) return say(answer, refusal(link.error(), r::ErrorCode::blob_unknown));
+            auto plan = r::blob_plan(ask.digest, link->size, ask.range, ask.if_none_match);
+            if (!plan.has_bytes() || ask.head) {
+                return say(answer, r::Answer{std::move(plan.head), std::move(plan.body)});
+            }
+            const auto local = [this, answer](r::BlobPlan sent, const Digest& digest, std::uint64_t size) {
+                auto file = core_.store().open_blob(digest);
+                if (!file) return say(answer, refusal(file.error(), r::ErrorCode::blob_unknown));
+                core_.store().touch(digest);
+                answer(ServiceAnswer{BlobAnswer{std::move(sent), digest, size, std::move(*file)}});
+            };
+            const auto info = core_.store().find(ask.digest);
+            if (info && info->verified) return local(std::move(plan), ask.digest, link->size);
+            if (!info && plan.contiguous()) {
+                return answer(ServiceAnswer{BlobAnswer{std::move(plan), ask.digest, link->size, nullptr}});
+            }
+            core_.downloads().acquire(ask.digest, link->size, false, std::nullopt,
+                                      [local, plan, answer, digest = ask.digest, size = link->size](Status here) {
+                                          if (!here) {
+                                              return say(answer, refusal(here.error(), r::ErrorCode::blob_unknown));
+                                          }
+                                          local(plan, digest, size);
+                                      });
+        });
+}
+
+void Service::delete_blob(const r::DeleteBlob& ask, OnAnswer answer) {
+    const std::string repository = ask.name.repository;
+    const std::string key = repo::blob_key(ask.digest);
+    core_.read_rows(
+        repository, repo::Query::one(key),
+        [this, repository, key, answer](Result<std::vector<repo::Row>> rows, bool) {
+            if (!rows) return say(answer, refusal(rows.error(), r::ErrorCode::blob_unknown));
+            if (rows->empty()) {
+                return say(answer, refusal(r::ErrorCode::blob_unknown, "there is no such blob to delete"));
+            }
+            core_.write_rows(repository, {{key, std::nullopt}}, [answer](Status written) {
+                if (!written) return say(answer, refusal(written.error(), r::ErrorCode::blob_unknown));
+                say(answer, r::deleted());
+            });
+        });
+}
+
+}  // namespace fastreg::node

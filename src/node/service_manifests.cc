@@ -1,0 +1,127 @@
+// Manifests out: from a tag to a digest to the bytes, which are kept in memory while they are asked for;
+// and their deletion. Pushing one is manifest_push.cc.
+#include "node/service.h"
+#include "node/service_reply.h"
+
+namespace fastreg::node {
+
+namespace r = registry;
+
+namespace {
+
+constexpr std::size_t kManifestCacheBytes = 8U << 20U;
+
+}  // namespace
+
+void Service::get_manifest(r::GetManifest ask, OnAnswer answer) {
+    if (const Digest* digest = r::digest_of(ask.reference)) {
+        return send_manifest(ask.name, *digest, ask.head, ask.if_none_match, std::move(answer));
+    }
+    const std::string tag = std::get<std::string>(ask.reference);
+    const std::string repository = ask.name.repository;
+    core_.read_rows(
+        repository, repo::Query::one(repo::tag_key(tag)),
+        [this, ask = std::move(ask), tag, answer = std::move(answer)](
+            Result<std::vector<repo::Row>> rows, bool) {
+            if (!rows) return say(answer, refusal(rows.error(), r::ErrorCode::manifest_unknown));
+            if (rows->empty()) {
+                return say(answer, refusal(r::ErrorCode::manifest_unknown,
+                                           "no tag " + tag + " in " + ask.name.repository));
+            }
+            const auto value = repo::TagValue::decode(rows->front().value);
+            if (!value) return say(answer, refusal(value.error(), r::ErrorCode::manifest_unknown));
+            send_manifest(ask.name, value->manifest, ask.head, ask.if_none_match, answer);
+        });
+}
+
+void Service::send_manifest(const Name& name, const Digest& digest, bool head,
+                            const std::string& if_none_match, OnAnswer answer) {
+    core_.read_rows(
+        name.repository, repo::Query::one(repo::manifest_key(digest)),
+        [this, name, digest, head, if_none_match, answer = std::move(answer)](
+            Result<std::vector<repo::Row>> rows, bool) {
+            if (!rows) return say(answer, refusal(rows.error(), r::ErrorCode::manifest_unknown));
+            if (rows->empty()) {
+                return say(answer, refusal(r::ErrorCode::manifest_unknown,
+                                           "no manifest " + digest.str() + " in " + name.repository));
+            }
+            const auto value = repo::ManifestValue::decode(rows->front().value);
+            if (!value) return say(answer, refusal(value.error(), r::ErrorCode::manifest_unknown));
+            if (r::matches_etag(if_none_match, digest)) return say(answer, r::not_modified(digest));
+            if (head) return say(answer, r::manifest_head(digest, value->media_type, value->size));
+            manifest_bytes(digest, value->size,
+                           [digest, type = value->media_type,
+                            answer](Result<std::shared_ptr<const std::string>> bytes) {
+                               if (!bytes) {
+                                   return say(answer, refusal(bytes.error(), r::ErrorCode::manifest_unknown));
+                               }
+                               say(answer, r::manifest_answer(digest, type, **bytes));
+                           });
+        });
+}
+
+void Service::manifest_bytes(const Digest& digest, std::uint64_t size,
+                             std::function<void(Result<std::shared_ptr<const std::string>>)> done) {
+    if (const auto at = manifests_.find(digest); at != manifests_.end()) {
+        manifest_ages_.splice(manifest_ages_.begin(), manifest_ages_, at->second.age);
+        return done(at->second.bytes);
+    }
+    core_.downloads().acquire(digest, size, false, std::nullopt, [this, digest, done = std::move(done)](Status here) {
+        if (!here) return done(fail(Errc::unavailable, describe(here.error())));
+        core_.store().read_small(digest, store::Store::kSmallMax, [this, digest, done](Result<Bytes> read) {
+            if (!read) return done(tl::unexpected<Error>(read.error()));
+            auto bytes = std::make_shared<const std::string>(as_text(*read));
+            cache_manifest(digest, bytes);
+            done(std::move(bytes));
+        });
+    });
+}
+
+void Service::cache_manifest(const Digest& digest, std::shared_ptr<const std::string> bytes) {
+    if (manifests_.contains(digest)) return;
+    manifest_bytes_ += bytes->size();
+    manifest_ages_.push_front(digest);
+    manifests_.emplace(digest, Cached{std::move(bytes), manifest_ages_.begin()});
+    while (manifest_bytes_ > kManifestCacheBytes) {
+        const auto oldest = manifests_.find(manifest_ages_.back());
+        manifest_bytes_ -= oldest->second.bytes->size();
+        manifests_.erase(oldest);
+        manifest_ages_.pop_back();
+    }
+}
+
+void Service::delete_manifest(const r::DeleteManifest& ask, OnAnswer answer) {
+    const std::string repository = ask.name.repository;
+    const auto write = [this, repository, answer](std::vector<repo::Change> changes) {
+        core_.write_rows(repository, std::move(changes), [answer](Status written) {
+            if (!written) return say(answer, refusal(written.error(), r::ErrorCode::manifest_unknown));
+            say(answer, r::deleted());
+        });
+    };
+    const Digest* digest = r::digest_of(ask.reference);
+    const std::string key = digest != nullptr ? repo::manifest_key(*digest)
+                                              : repo::tag_key(std::get<std::string>(ask.reference));
+    core_.read_rows(
+        repository, repo::Query::one(key),
+        [this, repository, key, write, answer,
+         digest = digest != nullptr ? std::optional(*digest) : std::nullopt](
+            Result<std::vector<repo::Row>> rows, bool) {
+            if (!rows) return say(answer, refusal(rows.error(), r::ErrorCode::manifest_unknown));
+            if (rows->empty()) {
+                return say(answer, refusal(r::ErrorCode::manifest_unknown, "there is nothing of that name to delete"));
+            }
+            if (!digest) return write({{key, std::nullopt}});
+            all_rows(repository, std::string(repo::kTagPrefix),
+                     [key, write, answer, digest = *digest](Result<std::vector<repo::Row>> tags, bool) {
+                         if (!tags) return say(answer, refusal(tags.error(), r::ErrorCode::manifest_unknown));
+                         std::vector<repo::Change> changes{{key, std::nullopt}};
+                         for (const auto& tag : *tags) {
+                             const auto value = repo::TagValue::decode(tag.value);
+                             if (value && value->manifest == digest) changes.push_back({tag.key, std::nullopt});
+                         }
+                         write(std::move(changes));
+                     });
+        });
+}
+
+}  // namespace fastreg::node

@@ -1,0 +1,25 @@
+// How the steps of the service answer. For the files of the service alone.
+#pragma once
+
+#include <string>
+#include <utility>
+
+#include "node/service.h"
+#include "registry/answers.h"
+#include "registry/errors.h"
+
+namespace fastreg::node {
+
+inline void say(const OnAnswer& answer, registry::Answer what) {
+    answer(ServiceAnswer{std::move(what)});
+}
+
+[[nodiscard]] inline registry::Answer refusal(registry::ErrorCode code, std::string message) {
+    return registry::error_answer(registry::make_error(code, std::move(message)));
+}
+/// `missing` is the code for Errc::not_found.
+[[nodiscard]] inline registry::Answer refusal(const Error& error, registry::ErrorCode missing) {
+    return registry::error_answer(registry::from_error(error, missing));
+}
+
+}  // namespace fastreg::node
