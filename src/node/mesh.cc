@@ -68,6 +68,7 @@ Status Mesh::listen() {
     transport::ControlMesh::Options control;
     control.identity = options_.identity;
     control.listen = options_.gossip_listen;
+    control.links_max = options_.links_max;
     control_ = std::make_unique<transport::ControlMesh>(loop_, control, static_cast<ControlHandler&>(*this));
     FR_TRY_ASSIGN(const auto gossip_port, control_->listen());
     gossip_ = {options_.gossip_listen.host, gossip_port};
@@ -77,6 +78,7 @@ Status Mesh::listen() {
     data.listen = options_.transfer_listen;
     data.threads = options_.io_threads;
     data.own_blocks = options_.blocks;
+    data.links_max = options_.links_max;
     data.requests_in_max = options_.requests_in_max;
     data_ = std::make_unique<transport::TcpTransport>(loop_, data, static_cast<DataHandler&>(*this));
     FR_TRY_ASSIGN(const auto transfer_port, data_->listen());

@@ -26,6 +26,7 @@ struct MeshOptions {
     std::vector<uv::LoopThread*> io_threads;
     std::size_t blocks = 192;  // of 256 KiB, for chunks that arrive
     std::size_t requests_in_max = 64;
+    std::size_t links_max = 4096;  // inbound, of gossip and of chunks each
 };
 
 class Mesh final : public Net, private transport::ControlHandler, private transport::DataHandler {

@@ -41,8 +41,18 @@ Node::~Node() {
 
 Status Node::run() {
     uv::ignore_broken_pipes();
-    files_ = raise_file_limit();
-    log::info("node.starting", {{"version", FR_VERSION}, {"data", config_.data_dir}, {"open_files", files_}});
+    const std::uint64_t files = raise_file_limit();
+    log::info("node.starting", {{"version", FR_VERSION}, {"data", config_.data_dir}, {"open_files", files}});
+    FR_TRY_ASSIGN(files_, share_files(files, config_.limits));
+    if (files_.less_than_configured) {
+        log::warn("node.few_files", {{"open_files", files},
+                                     {"connections", files_.connections},
+                                     {"uploads", files_.uploads},
+                                     {"downloads", files_.downloads},
+                                     {"links", files_.links},
+                                     {"do", "raise the hard limit of open files (ulimit -n, LimitNOFILE=) to " +
+                                                std::to_string(kFilesForDefaults) + " to have all limits as configured"}});
+    }
     FR_TRY(open_store());
     remove_file(ready_file());  // of an earlier run
     FR_TRY(open_mesh());
@@ -85,6 +95,7 @@ Status Node::open_mesh() {
     for (const auto& thread : io_) options.io_threads.push_back(thread.get());
     options.blocks = std::max<std::size_t>(8, config_.recv_pool / kBlockSize);
     options.requests_in_max = config_.limits.inbound_requests_per_peer;
+    options.links_max = files_.links;
     mesh_ = std::make_unique<Mesh>(loop_, std::move(options), metrics_);
     FR_TRY(mesh_->listen());
     return {};
@@ -97,7 +108,7 @@ Status Node::open_fronts() {
     // Without a secret everybody could make the proof; upload ids are then no secret either.
     const Mac upload_key = hkdf_sha256(as_bytes(key_.empty() ? config_.cluster : key_), "fastreg mesh 1", "uploads");
     if (!key_.empty()) front.proxy_key = upload_key;
-    front.limits.connections = std::min(front.limits.connections, files_ * 3 / 4);
+    front.limits.connections = files_.connections;
     front_ = std::make_unique<HttpFront>(loop_, front, metrics_);
     FR_TRY_ASSIGN(const Endpoint http, front_->listen_registry(config_.http.listen));
     http_ = http.str();
@@ -118,11 +129,12 @@ Status Node::open_fronts() {
     options.transfer = {data_host, mesh_->transfer_address().port};
     options.http = {advertised_host(config_.advertise_addr, config_.http.listen.host), http.port};
     options.replicas = config_.replicas;
-    options.open_blobs = config_.limits.open_blobs;
+    options.open_blobs = files_.open_blobs;
     meters_ = std::make_unique<Meters>(metrics_);
     options.meters = meters_.get();
     options.gossip_options.members_max = config_.limits.members;
     options.directory_options.entries_max = config_.limits.directory_entries;
+    options.transfer_options.downloads_max = files_.downloads;
     options.transfer_options.inbound_max = config_.limits.inbound_requests_per_peer;
     Mac seed{};
     secret_random(seed);
@@ -136,7 +148,7 @@ Status Node::open_fronts() {
     service.manifest_bytes = config_.limits.manifest_bytes;
     service.tags_page = static_cast<std::uint32_t>(config_.limits.tags_page);
     service.tags_page_max = static_cast<std::uint32_t>(config_.limits.tags_page_max);
-    service.uploads.sessions = config_.limits.uploads;
+    service.uploads.sessions = files_.uploads;
     service.uploads.blob_bytes = config_.limits.blob_bytes;
     service.upload_key = upload_key;
     service_ = std::make_unique<Service>(*core_, service);

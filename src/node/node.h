@@ -10,6 +10,7 @@
 #include "config/config.h"
 #include "node/admin.h"
 #include "node/core.h"
+#include "node/file_budget.h"
 #include "node/http_front.h"
 #include "node/mesh.h"
 #include "node/run.h"
@@ -50,7 +51,7 @@ class Node {
     config::Config config_;
     Reread reread_;
     std::string key_;
-    std::uint64_t files_ = 0;  // descriptors this process may open
+    FileBudget files_;  // shares of the descriptors this process may open
     State state_ = State::starting;
     std::string http_, admin_;  // addresses, as in ready.json
     Instant stop_by_;

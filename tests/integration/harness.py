@@ -78,7 +78,8 @@ class Node:
         self.log_path = os.path.join(mesh.root, f"node{number}.log")
 
     # -- life ------------------------------------------------------------------------------------
-    def start(self, *flags, wait=True, env=None, replace=False):
+    def start(self, *flags, wait=True, env=None, replace=False, files=None):
+        """`files`: the most descriptors the process may have."""
         ports = self.ready if not replace else {}
         ready_file = os.path.join(self.data_dir, "ready.json")
         if os.path.exists(ready_file):
@@ -90,7 +91,8 @@ class Node:
                    "--transfer-listen", ports.get("transfer", "127.0.0.1:0"),
                    "--log-level", "debug", *flags]
         self.log = open(self.log_path, "a")
-        self.process = subprocess.Popen(command, stdout=self.log, stderr=self.log,
+        limit = ["prlimit", f"--nofile={files}"] if files else []
+        self.process = subprocess.Popen(limit + command, stdout=self.log, stderr=self.log,
                                         stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
         self.mesh.processes.append(self.process)
         if wait:

@@ -133,6 +133,31 @@ def test_slow_clients_are_cut():
         equal(node.get("/v2/").status, 200, "others are served")
 
 
+def test_few_descriptors():
+    """Uploads that nobody ends once took every descriptor: the node could not even answer its operator."""
+    with Mesh(1, start=False) as mesh:
+        node = mesh.make()
+        node.start(files=300)
+        statuses = []
+        for _ in range(330):
+            begun = node.request("POST", "/v2/a/b/blobs/uploads/")
+            if begun.status == 202:
+                begun = node.request("PATCH", begun.header("Location"), b"some bytes",
+                                     {"Content-Type": "application/octet-stream"})
+            statuses.append(begun.status)
+        check(set(statuses) == {202, 429}, f"some begin, the others are told to wait: {set(statuses)}")
+        idle = []
+        for _ in range(330):
+            idle.append(socket.create_connection(node.address(), timeout=10))
+        equal(node.status()["state"], "alive", "the operator is answered")
+        check(descriptors(node) < 300, "descriptors are left")
+        for connection in idle:
+            connection.close()
+        until(lambda: node.get("/v2/").status == 200, "clients are served again")
+        node.stop()
+        check("node.few_files" in node.log_text(), "the log says that limits were lowered")
+
+
 def test_strangers_on_the_mesh_ports():
     """Scanners and broken peers knock on gossip and transfer: refused, forgotten, nothing leaked."""
     with Mesh(2) as mesh:
