@@ -21,6 +21,8 @@ struct FileBudget {
 
 /// Below this a node does not start.
 inline constexpr std::uint64_t kFilesMin = 256;
+/// With fewer a busy node will meet its limits: its log warns.
+inline constexpr std::uint64_t kFilesFew = 16'384;
 /// With this many every default limit is granted in full.
 inline constexpr std::uint64_t kFilesForDefaults = 131'072;
 

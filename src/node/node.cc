@@ -45,13 +45,15 @@ Status Node::run() {
     log::info("node.starting", {{"version", FR_VERSION}, {"data", config_.data_dir}, {"open_files", files}});
     FR_TRY_ASSIGN(files_, share_files(files, config_.limits));
     if (files_.less_than_configured) {
-        log::warn("node.few_files", {{"open_files", files},
-                                     {"connections", files_.connections},
-                                     {"uploads", files_.uploads},
-                                     {"downloads", files_.downloads},
-                                     {"links", files_.links},
-                                     {"do", "raise the hard limit of open files (ulimit -n, LimitNOFILE=) to " +
-                                                std::to_string(kFilesForDefaults) + " to have all limits as configured"}});
+        const auto say = files < kFilesFew ? log::warn : log::info;
+        say("node.few_files",
+            {{"open_files", files},
+             {"connections", files_.connections},
+             {"uploads", files_.uploads},
+             {"downloads", files_.downloads},
+             {"links", files_.links},
+             {"do", "raise the hard limit of open files (ulimit -n, LimitNOFILE=) to " +
+                        std::to_string(kFilesForDefaults) + " to have all limits as configured"}});
     }
     FR_TRY(open_store());
     remove_file(ready_file());  // of an earlier run
