@@ -5,13 +5,15 @@
 namespace fastreg::store {
 namespace {
 
-constexpr std::array<Migration, 1> kMigrations = {
+constexpr std::array<Migration, 2> kCacheMigrations = {
     // 1
     "CREATE TABLE blobs(digest BLOB PRIMARY KEY, size INTEGER NOT NULL, synced INTEGER NOT NULL,"
     " last_use INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE chains(digest BLOB PRIMARY KEY, links BLOB NOT NULL);"
     "CREATE TABLE partials(digest BLOB PRIMARY KEY, size INTEGER NOT NULL, map BLOB NOT NULL,"
     " borders BLOB NOT NULL, links BLOB NOT NULL);",
+    // 2
+    "ALTER TABLE partials ADD COLUMN doubted INTEGER NOT NULL DEFAULT 1;",
 };
 
 /// Nothing when the row is damaged: the partial is then begun anew.
@@ -20,7 +22,7 @@ std::optional<CachedPartial> read_partial(const Stmt& stmt) {
     const std::uint64_t size = stmt.u64(1);
     if (!digest || size > kBlobSizeMax) return std::nullopt;
     const ChunkGrid grid(size);
-    CachedPartial partial{*digest, size, {}, {}, stmt.bytes(4)};
+    CachedPartial partial{*digest, size, {}, {}, stmt.bytes(4), stmt.i64(5) != 0};
     if (!partial.map.from_bytes(grid.count(), stmt.bytes(2))) return std::nullopt;
     if (!partial.borders.from_bytes(grid.count(), stmt.bytes(3))) return std::nullopt;
     if (partial.links.size() != (grid.count() - 1) * link_size(digest->alg)) return std::nullopt;
@@ -34,7 +36,7 @@ Result<std::unique_ptr<CacheDb>> CacheDb::open(const std::string& path,
                                                bool check) {
     std::unique_ptr<CacheDb> cache(new CacheDb);
     FR_TRY_ASSIGN(cache->db_, Db::open(path, vfs));
-    FR_TRY(prepare_database(cache->db_, Synchronous::normal, kMigrations));
+    FR_TRY(prepare_database(cache->db_, Synchronous::normal, kCacheMigrations));
     if (check) FR_TRY(cache->db_.quick_check());
     FR_TRY(cache->prepare_all());
     return cache;
@@ -49,7 +51,7 @@ Status CacheDb::prepare_all() {
     FR_TRY_ASSIGN(put_chain_, db_.prepare("INSERT OR REPLACE INTO chains VALUES(?1, ?2)"));
     FR_TRY_ASSIGN(erase_chain_, db_.prepare("DELETE FROM chains WHERE digest = ?1"));
     FR_TRY_ASSIGN(put_partial_,
-                  db_.prepare("INSERT OR REPLACE INTO partials VALUES(?1, ?2, ?3, ?4, ?5)"));
+                  db_.prepare("INSERT OR REPLACE INTO partials VALUES(?1, ?2, ?3, ?4, ?5, ?6)"));
     FR_TRY_ASSIGN(erase_partial_, db_.prepare("DELETE FROM partials WHERE digest = ?1"));
     return {};
 }
@@ -113,7 +115,7 @@ Status CacheDb::put_chain(const Digest& digest, ByteView links) {
 }
 
 Result<std::vector<CachedPartial>> CacheDb::partials() {
-    FR_TRY_ASSIGN(Stmt stmt, db_.prepare("SELECT digest, size, map, borders, links FROM partials"
+    FR_TRY_ASSIGN(Stmt stmt, db_.prepare("SELECT digest, size, map, borders, links, doubted FROM partials"
                                          " ORDER BY digest"));
     std::vector<CachedPartial> partials;
     for (;;) {
@@ -132,12 +134,17 @@ Status CacheDb::put_partial(const CachedPartial& partial) {
         .bind(3, ByteView(map))
         .bind(4, ByteView(borders))
         .bind(5, ByteView(partial.links))
+        .bind(6, std::int64_t{partial.doubted ? 1 : 0})
         .run();
 }
 
 Status CacheDb::erase_partial(const Digest& digest) {
     const Bytes key = digest_key(digest);
     return erase_partial_.bind(1, ByteView(key)).run();
+}
+
+Status CacheDb::doubt_partials() {
+    return db_.exec("UPDATE partials SET doubted = 1");
 }
 
 Status CacheDb::checkpoint() {

@@ -15,10 +15,11 @@
 
 namespace fastreg::store {
 
-/// A row means: these bytes were hashed when they were stored.
+/// A row means: these bytes were hashed when they were stored. Only when they were synced as well does it
+/// vouch for the file that a start finds under the name.
 struct CachedBlob {
     Digest digest;
-    std::uint64_t size = 0;
+    std::uint64_t size = 0;  // bytes
     bool synced = false;
     std::uint64_t last_use_ms = 0;
 
@@ -31,14 +32,18 @@ struct CachedPartial {
     ChunkMap map;
     ChunkMap borders;  // bit i: the state before chunk i is known
     Bytes links;       // (count - 1) states, zero where unknown
+    bool doubted = false;  // its chunks are hashed before they count: a stop may have taken their bytes
 };
 
 class CacheDb {
   public:
+    /// `check` runs quick_check first. Errors: corrupt, unsupported (newer version), io, no_space.
     [[nodiscard]] static Result<std::unique_ptr<CacheDb>> open(const std::string& path,
                                                                const std::string& vfs,
                                                                bool check);
 
+    /// Runs `work` in one transaction; its error, or that of the commit, undoes everything. What was
+    /// committed is durable only after checkpoint().
     Status transaction(const std::function<Status(CacheDb&)>& work);
 
     /// In the order of the digests; damaged rows are left out.
@@ -56,6 +61,8 @@ class CacheDb {
     [[nodiscard]] Result<std::vector<CachedPartial>> partials();
     Status put_partial(const CachedPartial& partial);
     Status erase_partial(const Digest& digest);
+    /// After an unclean stop: doubts every row, until put_partial() writes it anew.
+    Status doubt_partials();
 
     /// Moves the log into the database and syncs both: what was committed is durable after it.
     Status checkpoint();

@@ -14,6 +14,10 @@
 
 namespace fastreg::store {
 
+/// Dirty pages are pushed out (File::start_writeback) each time this many bytes were written, so that the
+/// last sync is short.
+inline constexpr std::uint64_t kWritebackBytes = 32ULL << 20U;
+
 /// One open file; closed by its destructor. Offsets and lengths are bytes.
 class File {
   public:

@@ -38,6 +38,11 @@ void IndexQueue::pump(const std::shared_ptr<State>& state) {
             const auto owner = self ? self->owner.lock() : nullptr;
             if (!owner) return;  // the Store is gone
             self->running = false;
+            if (!batch->metas.empty()) {
+                self->meta_uncertain = !batch->outcome;
+                if (batch->outcome) ++self->meta_commits;
+            }
+            if (!batch->cached) self->cache_missed = true;
             for (const auto& meta : batch->metas) meta.done(batch->outcome);
             pump(self);
             if (!self->running && self->on_idle) self->on_idle();
@@ -55,11 +60,13 @@ void IndexQueue::commit(Shared& shared, Batch& batch) {
         }
     }
     if (batch.caches.empty()) return;
-    const auto cached = shared.cache->transaction([&](CacheDb& cache) -> Status {
+    batch.cached = shared.cache->transaction([&](CacheDb& cache) -> Status {
         for (const auto& write : batch.caches) FR_TRY(write(cache));
         return {};
     });
-    if (!cached) log::warn("store.cache_failed", {{"error", describe(cached.error())}});
+    if (!batch.cached) {
+        log::warn("store.cache_failed", {{"error", describe(batch.cached.error())}});
+    }
 }
 
 }  // namespace fastreg::store

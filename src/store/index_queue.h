@@ -24,6 +24,13 @@ class IndexQueue {
     void meta(std::function<Status(MetaDb&)> write, Done done);
     /// Not durable at once; failures are logged, since the files remain the truth.
     void cache(std::function<Status(CacheDb&)> write);
+    /// Transactions of meta.db so far. Another number than before: it is another meta.db.
+    [[nodiscard]] std::uint64_t meta_commits() const { return state_->meta_commits; }
+    /// The last transaction of meta.db failed, and may be found committed after a loss of power: the next
+    /// one is written over it. Until then no promise may rest on what rows said before.
+    [[nodiscard]] bool meta_uncertain() const { return state_->meta_uncertain; }
+    /// A write to cache.db failed: its rows may be about a moment that is over.
+    [[nodiscard]] bool cache_missed() const { return state_->cache_missed; }
     [[nodiscard]] bool idle() const {
         return !state_->running && state_->metas.empty() && state_->caches.empty();
     }
@@ -38,6 +45,7 @@ class IndexQueue {
         std::vector<MetaWrite> metas;
         std::vector<CacheWrite> caches;
         Status outcome;
+        Status cached;
     };
     struct State {
         Executor* executor;
@@ -45,6 +53,9 @@ class IndexQueue {
         std::function<void()> on_idle;
         std::weak_ptr<void> owner;
         bool running = false;
+        std::uint64_t meta_commits = 0;
+        bool meta_uncertain = false;
+        bool cache_missed = false;
         std::vector<MetaWrite> metas;
         std::vector<CacheWrite> caches;
     };

@@ -9,7 +9,7 @@
 namespace fastreg::store {
 namespace {
 
-constexpr std::array<Migration, 1> kMigrations = {
+constexpr std::array<Migration, 1> kMetaMigrations = {
     // 1
     "CREATE TABLE identity(name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE rows(repo TEXT, key TEXT, value BLOB NOT NULL, hlc INTEGER NOT NULL,"
@@ -36,7 +36,7 @@ Result<std::unique_ptr<MetaDb>> MetaDb::open(const std::string& path,
                                              bool check) {
     std::unique_ptr<MetaDb> meta(new MetaDb);
     FR_TRY_ASSIGN(meta->db_, Db::open(path, vfs));
-    FR_TRY(prepare_database(meta->db_, Synchronous::full, kMigrations));
+    FR_TRY(prepare_database(meta->db_, Synchronous::full, kMetaMigrations));
     if (check) FR_TRY(meta->db_.quick_check());
     FR_TRY(meta->prepare_all());
     return meta;
@@ -174,8 +174,7 @@ Status MetaDb::replace_peers(const std::vector<PeerRecord>& peers) {
 
 Status MetaDb::copy_to(const std::string& path, const std::string& vfs) {
     FR_TRY_ASSIGN(Db target, Db::open(path, vfs));
-    FR_TRY(target.exec("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=DELETE;"
-                       "PRAGMA synchronous=FULL"));
+    FR_TRY(target.exec("PRAGMA locking_mode=EXCLUSIVE; PRAGMA journal_mode=OFF"));
     return db_.copy_to(target);
 }
 

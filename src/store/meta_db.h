@@ -12,13 +12,17 @@
 
 namespace fastreg::store {
 
-/// Why a blob has a row. No flag: its bytes are known to be synced, nothing more.
+/// Why a blob has a row. A row without kTombstone and kDoubted vouches for the file: its bytes were
+/// hashed and synced before the row was written. No flag at all says that and nothing more.
 enum BlobFlag : unsigned {
     kHome = 1,
     kPushed = 2,
     kPinned = 4,
     kTombstone = 8,  // it was deleted; its file must not come back
+    kDoubted = 16,   // vouches for no file, nor does a row of cache.db: hash what is there before use
 };
+/// Why the node wants the blob; the other flags are about its file.
+constexpr unsigned kWanted = kHome | kPushed | kPinned;
 
 struct BlobRecord {
     Digest digest;
@@ -57,7 +61,8 @@ class MetaDb {
     [[nodiscard]] Result<std::vector<PeerRecord>> peers();
     Status replace_peers(const std::vector<PeerRecord>& peers);
 
-    /// A consistent copy, by SQLite's online backup, through the same VFS.
+    /// A consistent copy, by SQLite's online backup, through the same VFS. Makes `path`, which must not
+    /// exist, and does not sync it; after an error it may be there in part.
     Status copy_to(const std::string& path, const std::string& vfs);
     /// Moves the log into the database; the next start then reads one file.
     Status checkpoint();

@@ -7,8 +7,6 @@
 namespace fastreg::store {
 namespace {
 
-/// Dirty pages are pushed out each time this much was written, so that the last sync is short.
-constexpr std::uint64_t kWritebackBytes = 32ULL << 20U;
 constexpr std::size_t kCopyBytes = 256U << 10U;
 
 ChunkOutcome outcome_of(const Error& error) {
@@ -153,7 +151,7 @@ ChunkOutcome PartialOps::record(const ChunkLanding& landing, bool wrote) {
 }
 
 CachedPartial PartialOps::snapshot(const Partial& partial) {
-    return {partial.digest_, partial.size(), partial.map_, partial.borders_, partial.links_};
+    return {partial.digest_, partial.size(), partial.map_, partial.borders_, partial.links_, false};
 }
 
 void PartialOps::forget(CachedPartial& partial, const ChunkMap& wrong) {
@@ -201,8 +199,7 @@ Result<std::shared_ptr<Partial>> PartialOps::open(Fs& fs,
                                                   const Layout& layout,
                                                   const Digest& digest,
                                                   std::uint64_t size,
-                                                  const std::optional<CachedPartial>& known,
-                                                  bool check) {
+                                                  const std::optional<CachedPartial>& known) {
     const std::string path = layout.partial(digest);
     std::optional<CachedPartial> resumed = known;
     std::shared_ptr<File> file;
@@ -223,7 +220,7 @@ Result<std::shared_ptr<Partial>> PartialOps::open(Fs& fs,
     if (found != size) FR_TRY(file->truncate(size));
     auto partial = std::make_shared<Partial>(digest, size, file);
     if (!resumed) return partial;
-    if (check || found != size) {
+    if (resumed->doubted || found != size) {
         ChunkMap wrong(resumed->map.count());
         for (ChunkIndex i = 0; i < resumed->map.count(); ++i) {
             if (resumed->map.has(i) && !chunk_holds(*resumed, *file, i)) wrong.set(i);

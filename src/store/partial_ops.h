@@ -28,13 +28,12 @@ class PartialOps {
 
     // On the lane of the digest, before the Partial is known to anybody else.
     /// Opens or makes the file, of the full size; `known` are the chunks it is said to hold, each hashed
-    /// again when `check`.
+    /// again when they are in doubt.
     [[nodiscard]] static Result<std::shared_ptr<Partial>> open(Fs& fs,
                                                                const Layout& layout,
                                                                const Digest& digest,
                                                                std::uint64_t size,
-                                                               const std::optional<CachedPartial>& known,
-                                                               bool check);
+                                                               const std::optional<CachedPartial>& known);
     /// The chunks of `keep` in a new file that takes the place of the old one.
     [[nodiscard]] static Result<std::shared_ptr<Partial>> copy(Fs& fs,
                                                                const Layout& layout,

@@ -17,7 +17,7 @@
 namespace fastreg::store {
 namespace {
 
-Errc errc_of(int os_errno) {
+Errc errc_of_errno(int os_errno) {
     switch (os_errno) {
         case ENOENT:
         case ENOTDIR: return Errc::not_found;
@@ -35,7 +35,7 @@ Errc errc_of(int os_errno) {
 
 tl::unexpected<Error> os_error(std::string_view doing, const std::string& path) {
     const int code = errno;
-    return fail(errc_of(code), "cannot " + std::string(doing) + " " + path, code);
+    return fail(errc_of_errno(code), "cannot " + std::string(doing) + " " + path, code);
 }
 
 /// A descriptor with an owner.

@@ -7,7 +7,7 @@
 namespace fastreg::store {
 namespace {
 
-Errc errc_of(int code) {
+Errc errc_of_sqlite(int code) {
     switch (code & 0xff) {
         case SQLITE_FULL: return Errc::no_space;
         case SQLITE_CORRUPT:
@@ -27,7 +27,7 @@ Errc errc_of(int code) {
 tl::unexpected<Error> error_of(sqlite3* db, std::string_view doing, const std::string& path) {
     const int code = db == nullptr ? SQLITE_NOMEM : sqlite3_extended_errcode(db);
     const char* words = db == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(db);
-    return fail(errc_of(code), "cannot " + std::string(doing) + " " + path + ": " + words +
+    return fail(errc_of_sqlite(code), "cannot " + std::string(doing) + " " + path + ": " + words +
                                    " (SQLite " + std::to_string(code) + ")",
                 db == nullptr ? 0 : sqlite3_system_errno(db));
 }

@@ -179,7 +179,8 @@ void Store::close(Done done) {
     impl_->close(std::move(done));
 }
 
-/// A row in meta.db says "synced" of a file that is here, so the file is synced before the row is.
+/// The row vouches for the file only if its bytes were hashed and synced before; otherwise it says what
+/// the blob is wanted for, and no more.
 void Store::Impl::set_flag(const Digest& digest,
                            std::uint64_t size,
                            unsigned flag,
@@ -195,21 +196,23 @@ void Store::Impl::set_flag(const Digest& digest,
                 done(synced);
                 return;
             }
+            const auto info = catalog.find(digest);
             BlobRecord record{digest, size, wall_ms(), 0};
             if (const auto it = records.find(digest);
                 it != records.end() && (it->second.flags & kTombstone) == 0) {
                 record = it->second;
             }
-            if (((record.flags & flag) != 0) == on) {
+            if (((record.flags & flag) != 0) == on && !index.meta_uncertain()) {
                 done({});
                 return;
             }
-            record.flags ^= flag;
+            record.flags = (record.flags & ~(flag | kDoubted)) | (on ? flag : 0U);
+            if (!info || !info->verified || !info->synced) record.flags |= kDoubted;
             commit_record(record, [this, digest, record, done](const Status& status) {
-                auto* info = status ? catalog.edit(digest) : nullptr;
-                if (info != nullptr) {
-                    info->home = (record.flags & kHome) != 0;
-                    info->pinned = (record.flags & kPinned) != 0;
+                auto* kept = status ? catalog.edit(digest) : nullptr;
+                if (kept != nullptr) {
+                    kept->home = (record.flags & kHome) != 0;
+                    kept->pinned = (record.flags & kPinned) != 0;
                 }
                 done(status);
             });

@@ -32,6 +32,8 @@ struct Options {
     std::uint64_t max_bytes = 0;
     /// Left free on the file system.
     std::uint64_t min_free_bytes = 0;
+    /// How often tick() writes meta.db.bak, if meta.db changed since; 0 leaves it to close().
+    Duration backup_every = 600s;
     /// Simulators give their own; empty means the system's generator and clock.
     std::function<void(std::span<std::byte>)> random;
     std::function<std::uint64_t()> wall_ms;

@@ -1,4 +1,4 @@
-// Complete blobs: read, hash, remove.
+// Complete blobs: read and hash.
 #include <utility>
 
 #include "store/store_impl.h"
@@ -6,7 +6,7 @@
 namespace fastreg::store {
 namespace {
 
-constexpr std::size_t kReadBytes = 1U << 20U;
+constexpr std::size_t kHashBytes = 1U << 20U;
 
 }  // namespace
 
@@ -54,7 +54,7 @@ Result<Store::Impl::Hashed> Store::Impl::hash_file(Shared& shared,
                                                    HashAlg alg) {
     FR_TRY_ASSIGN(const auto file, shared.fs.open(path, OpenMode::read));
     ChainBuilder builder(alg);
-    Bytes buffer(kReadBytes);
+    Bytes buffer(kHashBytes);
     for (;;) {
         FR_TRY_ASSIGN(const auto got, file->pread(buffer, builder.size()));
         if (got == 0) break;
@@ -91,20 +91,20 @@ void Store::Impl::verify_inside(const Digest& digest,
             if (!hashed) {
                 const auto code = hashed.error().code;
                 if (code == Errc::not_found) withdraw(digest, WithdrawReason::missing);
-                if (code == Errc::io) withdraw(digest, WithdrawReason::unreadable);
-                done(tl::unexpected<Error>(hashed.error()), {});
+                const auto tell = [done, error = hashed.error()] {
+                    done(tl::unexpected<Error>(error), {});
+                };
+                if (code == Errc::io) {
+                    discard(digest, WithdrawReason::unreadable, false, tell);
+                } else {
+                    tell();
+                }
                 return;
             }
             const VerifyReport report{hashed->bytes, hashed->result.digest == digest,
                                       hashed->result.digest};
             if (!report.good) {
-                withdraw(digest, WithdrawReason::bad_bytes);
-                on_disk(
-                    lane_of(digest),
-                    [shared = shared, digest] {
-                        return shared->fs.unlink(shared->layout.blob(digest));
-                    },
-                    [done, report](const Status&) { done(report, {}); });
+                discard(digest, WithdrawReason::bad_bytes, true, [done, report] { done(report, {}); });
                 return;
             }
             auto info = *catalog.find(digest);
@@ -160,57 +160,6 @@ void Store::Impl::chain_of(const Digest& digest, Answer<Chain> done) {
                  }
                  by_hashing();
              });
-}
-
-void Store::Impl::remove(const Digest& digest, Done answer) {
-    gate_.enter(digest, [this, digest, answer = std::move(answer)] {
-        const auto done = [this, digest, answer](const Status& status) {
-            answer(status);
-            gate_.leave(digest);
-        };
-        const auto info = catalog.find(digest);
-        const auto record = records.find(digest);
-        if (!info && record == records.end()) {
-            done({});
-            return;
-        }
-        const std::uint64_t size = info ? info->size : record->second.size;
-        commit_record({digest, size, wall_ms(), kTombstone}, [this, digest, done](const Status& status) {
-            if (!status) {
-                done(status);
-                return;
-            }
-            catalog.remove(digest);
-            unsynced_.erase(digest);
-            unverified_.erase(digest);
-            touched_.erase(digest);
-            was_synced_.insert(digest);
-            index.cache([digest](CacheDb& cache) { return cache.erase_blob(digest); });
-            on_disk(
-                lane_of(digest),
-                [shared = shared, digest]() -> Status {
-                    const auto gone = shared->fs.unlink(shared->layout.blob(digest));
-                    if (!gone && gone.error().code != Errc::not_found) return gone;
-                    return shared->fs.fsync_dir(shared->layout.shelf(digest));
-                },
-                [this, digest, done](const Status& removed) {
-                    if (!removed) {
-                        done(removed);  // the tombstone has the next start try again
-                        return;
-                    }
-                    // Not waited for: a tombstone without a file is harmless.
-                    index.meta([digest](MetaDb& meta) { return meta.erase_blob(digest); },
-                               [this, digest](const Status& erased) {
-                                   const auto row = records.find(digest);
-                                   if (erased && row != records.end() &&
-                                       row->second.flags == kTombstone) {
-                                       records.erase(row);
-                                   }
-                               });
-                    done({});
-                });
-        });
-    });
 }
 
 void Store::Impl::touch(const Digest& digest) {

@@ -1,6 +1,6 @@
 // The inside of Store: what the loop thread owns, and how it sends work away. One .cc file a concern:
-// store_open, store_place (how a file becomes a blob), store_partials, store_uploads, store_blobs,
-// store_rows, store_tick.
+// store_open, store_place (how a file becomes a blob), store_withdraw (how it stops being one),
+// store_partials, store_uploads, store_blobs, store_tick.
 #pragma once
 
 #include <array>
@@ -69,7 +69,6 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     /// A partial blob on the disk; `open` while somebody may be filling it.
     struct Slot {
         CachedPartial known;  // only while it is not open
-        bool check = false;   // hash its chunks before they are trusted
         std::shared_ptr<Partial> open;
         bool dirty = false;
         [[nodiscard]] std::uint64_t size() const { return open ? open->size() : known.size; }
@@ -88,11 +87,18 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     Status open_cache(std::vector<CachedBlob>& blobs, std::vector<CachedPartial>& partials);
     Status write_identity();
     Status write_file(const std::string& path, ByteView data);
+    Status doubt_backup();
+    /// What the shelves showed.
+    struct Found {
+        std::set<Digest> files;
+        std::vector<Digest> misfits;  // files of another size than a row that would vouch for them
+    };
     Status reconcile_blobs(const std::vector<CachedBlob>& cached);
     Status reconcile_shelf(const std::string& path,
                            HashAlg alg,
                            const std::map<Digest, const CachedBlob*>& cached,
-                           std::set<Digest>& seen);
+                           Found& found);
+    Status void_rows(const std::vector<CachedBlob>& cached, const Found& found);
     Status reconcile_partials(std::vector<CachedPartial> cached);
     Status finish_removals();
 
@@ -122,7 +128,13 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     void sync_later(const Digest& digest);
     void sync_next();
     void sync_now(const Digest& digest, Done done);  // inside the gate
+
+    // store_withdraw.cc; inside the gate of the digest
     void withdraw(const Digest& digest, WithdrawReason reason);
+    void forget_blob(const Digest& digest);
+    void discard(const Digest& digest, WithdrawReason reason, bool unlink, std::function<void()> done);
+    void unlink_blob(const Digest& digest, Done done);
+    void erase_record(const Digest& digest, unsigned flags);
 
     // Shared by several.
     struct Hashed {
@@ -144,6 +156,8 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     }
     void verify_next();
     void settle();
+    static Status write_backup(Shared& shared);  // index thread
+    void back_up_if_changed();
     void maybe_close();
     void close_partials();
     void close_databases();
@@ -219,6 +233,10 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     Instant persist_at_ = {0};
     Instant touch_at_ = {0};
     Instant look_at_ = {0};
+    Instant backup_at_ = {0};
+    /// index.meta_commits() that meta.db.bak has; nothing while there is no backup.
+    std::optional<std::uint64_t> backed_up_;
+    bool backing_up_ = false;
 
     enum class Closing { no, quiet, partials, databases, done } closing_ = Closing::no;
     Done closed_;

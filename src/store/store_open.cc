@@ -46,6 +46,7 @@ Status Store::Impl::start() {
     FR_TRY(reconcile_blobs(blobs));
     FR_TRY(reconcile_partials(std::move(partials)));
     FR_TRY_ASSIGN(free_bytes_, shared->fs.free_space(shared->layout.dir()));
+    if (shared->fs.stat(shared->layout.meta_backup())) backed_up_ = index.meta_commits();
     log::info("store.opened", {{"dir", shared->layout.dir()},
                                {"node", identity.node.str()},
                                {"boot_epoch", identity.boot_epoch},
@@ -138,7 +139,6 @@ Status Store::Impl::load_meta() {
 Status Store::Impl::restore_meta(const Error& why) {
     auto& fs = shared->fs;
     const auto& layout = shared->layout;
-    log::error("store.meta_damaged", {{"error", describe(why)}});
     shared->meta.reset();
     FR_TRY(fs.rename(layout.meta_db(), layout.meta_db() + ".bad"));
     if (fs.stat(layout.meta_db() + "-wal")) FR_TRY(fs.unlink(layout.meta_db() + "-wal"));
@@ -148,10 +148,14 @@ Status Store::Impl::restore_meta(const Error& why) {
         FR_TRY_ASSIGN(const auto got, (*backup)->pread(content, 0));
         content.resize(got);
         FR_TRY(write_file(layout.meta_db(), content));
-        const auto status = load_meta();
+        auto status = load_meta();
+        if (status) status = doubt_backup();
         if (status) {
             identity.boot_epoch += kEpochsPerBackup;
-            log::warn("store.meta_restored", {{"from", layout.meta_backup()}});
+            log::error("store.meta_restored", {{"from", layout.meta_backup()},
+                                               {"kept", layout.meta_db() + ".bad"},
+                                               {"rows", loaded_rows.size()},
+                                               {"why", describe(why)}});
             return {};
         }
         if (!is_damage(status.error())) return status;
@@ -160,8 +164,27 @@ Status Store::Impl::restore_meta(const Error& why) {
         if (fs.stat(layout.meta_db() + "-wal")) FR_TRY(fs.unlink(layout.meta_db() + "-wal"));
     }
     log::error("store.meta_lost", {{"kept", layout.meta_db() + ".bad"},
-                                   {"now", "this node joins as a new one"}});
+                                   {"now", "this node joins as a new one"},
+                                   {"why", describe(why)}});
     return load_meta();
+}
+
+/// What happened since the backup is not known: a blob that it removes may have been pushed again, and the
+/// file that it vouches for may be another one now.
+Status Store::Impl::doubt_backup() {
+    const auto status = shared->meta->transaction([&](MetaDb& meta) -> Status {
+        for (auto& [digest, record] : records) {
+            if ((record.flags & kTombstone) != 0) {
+                FR_TRY(meta.erase_blob(digest));
+                continue;
+            }
+            record.flags |= kDoubted;
+            FR_TRY(meta.put_blob(record));
+        }
+        return {};
+    });
+    std::erase_if(records, [](const auto& entry) { return (entry.second.flags & kTombstone) != 0; });
+    return status;
 }
 
 Status Store::Impl::open_cache(std::vector<CachedBlob>& blobs,
@@ -170,6 +193,7 @@ Status Store::Impl::open_cache(std::vector<CachedBlob>& blobs,
     const auto path = shared->layout.cache_db();
     const auto load = [&]() -> Status {
         FR_TRY_ASSIGN(shared->cache, CacheDb::open(path, shared->vfs.name(), unclean_));
+        if (unclean_) FR_TRY(shared->cache->doubt_partials());
         FR_TRY_ASSIGN(blobs, shared->cache->blobs());
         FR_TRY_ASSIGN(partials, shared->cache->partials());
         return {};
@@ -235,35 +259,19 @@ Status Store::Impl::finish_removals() {
 Status Store::Impl::reconcile_blobs(const std::vector<CachedBlob>& cached) {
     std::map<Digest, const CachedBlob*> rows;
     for (const auto& blob : cached) rows.emplace(blob.digest, &blob);
-    std::set<Digest> seen;
+    Found found;
     for (const auto alg : kAlgorithms) {
         for (unsigned i = 0; i < 256; ++i) {
-            FR_TRY(reconcile_shelf(shared->layout.shelf(alg, i), alg, rows, seen));
+            FR_TRY(reconcile_shelf(shared->layout.shelf(alg, i), alg, rows, found));
         }
     }
-    std::vector<Digest> gone;
-    for (const auto& blob : cached) {
-        if (!seen.contains(blob.digest)) gone.push_back(blob.digest);
-    }
-    std::uint64_t missing = 0;
-    for (const auto& [digest, record] : records) {
-        if (!seen.contains(digest)) ++missing;
-    }
-    if (missing > 0) log::error("store.blobs_missing", {{"count", missing}});
-    if (gone.empty()) return {};
-    // Durable: a row that outlives its file must not vouch for a later file of the same name.
-    const auto erased = shared->cache->transaction([&](CacheDb& cache) -> Status {
-        for (const auto& digest : gone) FR_TRY(cache.erase_blob(digest));
-        return {};
-    });
-    FR_TRY(erased);
-    return shared->cache->checkpoint();
+    return void_rows(cached, found);
 }
 
 Status Store::Impl::reconcile_shelf(const std::string& path,
                                     HashAlg alg,
                                     const std::map<Digest, const CachedBlob*>& cached,
-                                    std::set<Digest>& seen) {
+                                    Found& found) {
     FR_TRY_ASSIGN(const auto entries, shared->fs.list(path));
     for (const auto& entry : entries) {
         const auto digest = Digest::parse(std::string(name_of(alg)) + ":" + entry.name);
@@ -273,30 +281,77 @@ Status Store::Impl::reconcile_shelf(const std::string& path,
         }
         const auto row = cached.find(*digest);
         const auto record = records.find(*digest);
+        const bool doubted = record != records.end() && (record->second.flags & kDoubted) != 0;
         BlobInfo info;
         if (row != cached.end()) {
             info.size = row->second->size;
-            info.verified = row->second->synced;
+            info.verified = row->second->synced && !doubted;
             info.last_use_ms = row->second->last_use_ms;
         }
         if (record != records.end()) {
-            info.size = record->second.size;
-            info.verified = true;  // it was synced before this row was written
+            if (!doubted) info.size = record->second.size;
+            info.verified = !doubted;
             info.home = (record->second.flags & kHome) != 0;
             info.pushed = (record->second.flags & kPushed) != 0;
             info.pinned = (record->second.flags & kPinned) != 0;
         }
         if (unclean_ || !info.verified) {
-            FR_TRY_ASSIGN(const auto found, shared->fs.stat(path + "/" + entry.name));
-            if (found.size > kBlobSizeMax) continue;
-            if (found.size != info.size) info.verified = false;
-            info.size = found.size;
+            FR_TRY_ASSIGN(const auto file, shared->fs.stat(path + "/" + entry.name));
+            if (file.size > kBlobSizeMax) continue;
+            if (info.verified && file.size != info.size) {
+                info.verified = false;
+                found.misfits.push_back(*digest);
+            }
+            info.size = file.size;
         }
         info.synced = info.verified;
         if (!info.verified) unverified_.insert(*digest);
         catalog.put(*digest, info);
-        seen.insert(*digest);
+        found.files.insert(*digest);
     }
+    return {};
+}
+
+/// Durable, before anything new is placed: a row without its file must not vouch for a later file of the
+/// same name. After an unclean stop the last writes to cache.db are made durable for the same reason.
+Status Store::Impl::void_rows(const std::vector<CachedBlob>& cached, const Found& found) {
+    std::vector<Digest> gone = found.misfits;
+    for (const auto& blob : cached) {
+        if (!found.files.contains(blob.digest)) gone.push_back(blob.digest);
+    }
+    const auto cleared = shared->cache->transaction([&](CacheDb& cache) -> Status {
+        for (const auto& digest : gone) FR_TRY(cache.erase_blob(digest));
+        return {};
+    });
+    FR_TRY(cleared);
+    if (!gone.empty() || unclean_) FR_TRY(shared->cache->checkpoint());
+
+    std::vector<BlobRecord> doubted;
+    for (const auto& digest : found.misfits) {
+        const auto record = records.find(digest);
+        if (record == records.end()) continue;
+        record->second.flags |= kDoubted;
+        doubted.push_back(record->second);
+    }
+    std::vector<Digest> useless;
+    std::uint64_t missing = 0;
+    for (const auto& [digest, record] : records) {
+        if (found.files.contains(digest)) continue;
+        if ((record.flags & kWanted) == 0) {
+            useless.push_back(digest);
+        } else {
+            ++missing;
+        }
+    }
+    if (missing > 0) log::error("store.blobs_missing", {{"count", missing}});
+    if (doubted.empty() && useless.empty()) return {};
+    const auto recorded = shared->meta->transaction([&](MetaDb& meta) -> Status {
+        for (const auto& record : doubted) FR_TRY(meta.put_blob(record));
+        for (const auto& digest : useless) FR_TRY(meta.erase_blob(digest));
+        return {};
+    });
+    FR_TRY(recorded);
+    for (const auto& digest : useless) records.erase(digest);
     return {};
 }
 
@@ -313,7 +368,7 @@ Status Store::Impl::reconcile_partials(std::vector<CachedPartial> cached) {
         const auto row = digest ? rows.find(*digest) : rows.end();
         if (row != rows.end() && !catalog.find(*digest)) {
             partial_bytes_ += row->second.size;
-            slots.emplace(*digest, Slot{std::move(row->second), unclean_, nullptr, false});
+            slots.emplace(*digest, Slot{std::move(row->second), nullptr, false});
             rows.erase(row);
         } else if (digest || std::ranges::any_of(kTemporaries, [&](std::string_view prefix) {
                        return entry.name.starts_with(prefix);

@@ -42,17 +42,15 @@ void Store::Impl::open_partial(const Digest& digest,
             return;
         }
         std::optional<CachedPartial> known;
-        bool check = false;
         if (slot != slots.end()) {
             if (slot->second.size() == size) known = slot->second.known;
-            check = slot->second.check;
             partial_bytes_ -= slot->second.size();
             slots.erase(slot);
         }
         if (auto status = room_for(size); !status) {
             if (known) {  // it may be resumed when there is room again
                 partial_bytes_ += size;
-                slots.emplace(digest, Slot{std::move(*known), check, nullptr, false});
+                slots.emplace(digest, Slot{std::move(*known), nullptr, false});
             }
             done(tl::unexpected<Error>(std::move(status).error()));
             return;
@@ -61,7 +59,7 @@ void Store::Impl::open_partial(const Digest& digest,
         partial_bytes_ += size;
         on_disk(
             lane_of(digest),
-            [shared = shared, digest, size, known, check, others,
+            [shared = shared, digest, size, known, others,
              min_free = options_.min_free_bytes]() -> Result<std::shared_ptr<Partial>> {
                 FR_TRY_ASSIGN(const auto free, shared->fs.free_space(shared->layout.dir()));
                 if (free < min_free || free - min_free < others || free - min_free - others < size) {
@@ -71,11 +69,11 @@ void Store::Impl::open_partial(const Digest& digest,
                                     " of it promised to others, " + human_bytes(min_free) +
                                     " kept free (min-free)");
                 }
-                return PartialOps::open(shared->fs, shared->layout, digest, size, known, check);
+                return PartialOps::open(shared->fs, shared->layout, digest, size, known);
             },
             [this, digest, size, done](Result<std::shared_ptr<Partial>> opened) {
                 if (opened) {
-                    slots.emplace(digest, Slot{{}, false, *opened, true});
+                    slots.emplace(digest, Slot{{}, *opened, true});
                 } else {
                     partial_bytes_ -= size;
                     index.cache([digest](CacheDb& cache) { return cache.erase_partial(digest); });

@@ -1,5 +1,4 @@
-// How a file becomes a blob: sync, rename, sync of the directory, rows - in this order - and how it
-// stops being one.
+// How a file becomes a blob: sync, rename, sync of the directory, rows - in this order.
 #include "base/log.h"
 #include "base/mutant.h"
 #include "store/store_impl.h"
@@ -22,13 +21,13 @@ void Store::Impl::place(Placing placing, Answer<BlobInfo> done) {
             [shared = shared, digest = placing.digest] {
                 return shared->fs.stat(shared->layout.blob(digest));
             },
-            [this, placing, durable, info = *existing, done](const Result<FileInfo>& found) {
+            [this, placing, info = *existing, done](const Result<FileInfo>& found) {
                 if (found && found->size == info.size) {
                     keep_existing(placing, info, done);
-                } else {
-                    withdraw(placing.digest, WithdrawReason::missing);
-                    place_anew(placing, durable || needs_sync(placing.digest), done);
+                    return;
                 }
+                discard(placing.digest, WithdrawReason::missing, found.has_value(),
+                        [this, placing, done] { place_anew(placing, true, done); });
             });
         return;
     }
@@ -76,7 +75,7 @@ Store::Impl::Moved Store::Impl::move_in(Shared& shared, const Placing& placing, 
 /// The file has its name; what is left are the rows.
 void Store::Impl::placed(const Placing& placing, bool durable, const Answer<BlobInfo>& done) {
     const auto record = records.find(placing.digest);
-    const unsigned flags = record == records.end() ? 0 : record->second.flags & ~unsigned{kTombstone};
+    const unsigned flags = record == records.end() ? 0 : record->second.flags & kWanted;
     const unsigned all = flags | (placing.pushed ? kPushed : 0U);
     BlobInfo info;
     info.size = placing.size;
@@ -122,7 +121,7 @@ void Store::Impl::keep_existing(const Placing& placing, BlobInfo info, const Ans
     };
     info.last_use_ms = wall_ms();
     const auto record = records.find(placing.digest);
-    const bool row_is_right = !placing.pushed || info.pushed;
+    const bool row_is_right = (!placing.pushed || info.pushed) && !index.meta_uncertain();
     if (row_is_right && (record != records.end() || placing.durability == Durability::deferred)) {
         drop([info, done] { done(info); });
         return;
@@ -130,7 +129,7 @@ void Store::Impl::keep_existing(const Placing& placing, BlobInfo info, const Ans
     info.pushed = info.pushed || placing.pushed;
     BlobRecord row{placing.digest, placing.size, wall_ms(), placing.pushed ? kPushed : 0U};
     if (record != records.end()) {
-        row.flags |= record->second.flags & ~unsigned{kTombstone};
+        row.flags |= record->second.flags & kWanted;
         row.since_ms = record->second.since_ms;
     }
     commit_record(row, [this, drop, placing, info, done](Status status) {
@@ -188,10 +187,11 @@ void Store::Impl::sync_next() {
     });
 }
 
-/// Makes a visible blob survive a loss of power. One that cannot be synced is withdrawn.
+/// Makes a visible blob survive a loss of power. One that cannot be synced is withdrawn; one that was
+/// not hashed yet is left alone, since "synced" in a row means both.
 void Store::Impl::sync_now(const Digest& digest, Done done) {
     const auto info = catalog.find(digest);
-    if (!info || info->synced) {
+    if (!info || info->synced || !info->verified) {
         done({});
         return;
     }
@@ -219,26 +219,15 @@ void Store::Impl::sync_now(const Digest& digest, Done done) {
             if (auto* kept = catalog.edit(digest)) kept->synced = true;
             unsynced_.erase(digest);
             index.cache([digest](CacheDb& cache) { return cache.set_synced(digest); });
-            done({});
+            const auto record = records.find(digest);
+            if (record == records.end() || (record->second.flags & kDoubted) == 0) {
+                done({});
+                return;
+            }
+            BlobRecord trusted = record->second;
+            trusted.flags &= ~unsigned{kDoubted};
+            commit_record(trusted, [done](const Status&) { done({}); });  // else hashed once more
         });
-}
-
-/// Nobody finds it from here on; the file is the caller's to remove. The row in meta.db stays: a home
-/// wants its bytes back.
-void Store::Impl::withdraw(const Digest& digest, WithdrawReason reason) {
-    const auto info = catalog.find(digest);
-    if (!info) return;
-    catalog.remove(digest);
-    unsynced_.erase(digest);
-    unverified_.erase(digest);
-    touched_.erase(digest);
-    was_synced_.insert(digest);
-    ++withdrawn_;
-    index.cache([digest](CacheDb& cache) { return cache.erase_blob(digest); });
-    log::warn("store.withdrawn", {{"digest", digest.str()},
-                                  {"reason", name_of(reason)},
-                                  {"home", info->home}});
-    if (observer.on_withdrawn) observer.on_withdrawn(digest, *info, reason);
 }
 
 }  // namespace fastreg::store

@@ -35,9 +35,17 @@ void Store::Impl::tick(Instant now) {
                 if (free) free_bytes_ = *free;
             });
     }
+    if (options_.backup_every > Duration{0}) {
+        if (backup_at_ == Instant{0}) backup_at_ = backed_up_ ? now + options_.backup_every : now;
+        if (now >= backup_at_) {
+            backup_at_ = now + options_.backup_every;
+            back_up_if_changed();
+        }
+    }
     verify_next();
     settle();
     next_deadline = std::min({persist_at_, touch_at_, look_at_});
+    if (backup_at_ != Instant{0}) next_deadline = std::min(next_deadline, backup_at_);
 }
 
 void Store::Impl::persist_touches() {
@@ -59,11 +67,28 @@ void Store::Impl::verify_next() {
     });
 }
 
-/// Makes the removals of rows from cache.db durable, so that those digests need no care any more.
+/// Writes the rows of withdrawn and removed digests anew and makes them durable, so that those digests
+/// need no care any more. Anew, since a removal of a row may have failed.
 void Store::Impl::settle() {
     if (was_synced_.size() < kRemovedMax || !settling_.empty() || !index.idle()) return;
     settling_.swap(was_synced_);
-    on_index([shared = shared] { return shared->cache->checkpoint(); },
+    std::vector<std::pair<Digest, std::optional<BlobInfo>>> truth;
+    for (const auto& digest : settling_) truth.emplace_back(digest, catalog.find(digest));
+    on_index([shared = shared, truth = std::move(truth)]() -> Status {
+                 const auto written = shared->cache->transaction([&](CacheDb& cache) -> Status {
+                     for (const auto& [digest, info] : truth) {
+                         if (!info) {
+                             FR_TRY(cache.erase_blob(digest));
+                         } else {
+                             FR_TRY(cache.put_blob({digest, info->size, info->verified && info->synced,
+                                                    info->last_use_ms}));
+                         }
+                     }
+                     return {};
+                 });
+                 FR_TRY(written);
+                 return shared->cache->checkpoint();
+             },
              [this](const Status& status) {
                  if (!status) was_synced_.merge(settling_);
                  settling_.clear();
@@ -145,17 +170,15 @@ void Store::Impl::close_partials() {
 
 void Store::Impl::close_databases() {
     on_index(
-        [shared = shared]() -> Status {
+        [shared = shared, careful = index.cache_missed()]() -> Status {
             auto& fs = shared->fs;
             const auto& layout = shared->layout;
-            const std::string fresh = layout.meta_backup() + ".new";
-            if (fs.stat(fresh)) FR_TRY(fs.unlink(fresh));
-            FR_TRY(shared->meta->copy_to(fresh, shared->vfs.name()));
-            FR_TRY(fs.rename(fresh, layout.meta_backup()));
+            FR_TRY(write_backup(*shared));
             FR_TRY(shared->meta->checkpoint());
             FR_TRY(shared->cache->checkpoint());
             shared->meta.reset();
             shared->cache.reset();
+            if (careful) return {};  // the next start must not take cache.db at its word
             FR_TRY(fs.unlink(layout.running()));
             return fs.fsync_dir(layout.dir());
         },
@@ -171,18 +194,38 @@ void Store::Impl::close_databases() {
         });
 }
 
+/// The old backup stays until the new one is whole and durable.
+Status Store::Impl::write_backup(Shared& shared) {
+    auto& fs = shared.fs;
+    const auto& layout = shared.layout;
+    const std::string fresh = layout.meta_backup() + ".new";
+    FR_TRY(unless_missing(fs.unlink(fresh)));
+    FR_TRY(shared.meta->copy_to(fresh, shared.vfs.name()));
+    FR_TRY_ASSIGN(const auto file, fs.open(fresh, OpenMode::write));
+    FR_TRY(file->fdatasync());
+    FR_TRY(fs.rename(fresh, layout.meta_backup()));
+    return fs.fsync_dir(layout.dir());
+}
+
 void Store::Impl::back_up(Done done) {
-    on_index(
-        [shared = shared]() -> Status {
-            auto& fs = shared->fs;
-            const auto& layout = shared->layout;
-            const std::string fresh = layout.meta_backup() + ".new";
-            if (fs.stat(fresh)) FR_TRY(fs.unlink(fresh));
-            FR_TRY(shared->meta->copy_to(fresh, shared->vfs.name()));
-            FR_TRY(fs.rename(fresh, layout.meta_backup()));
-            return fs.fsync_dir(layout.dir());
-        },
-        [done = std::move(done)](Status status) { done(std::move(status)); });
+    on_index([shared = shared] { return write_backup(*shared); },
+             [this, commits = index.meta_commits(), done = std::move(done)](Status status) {
+                 if (status) backed_up_ = commits;
+                 done(std::move(status));
+             });
+}
+
+/// An idle node writes nothing.
+void Store::Impl::back_up_if_changed() {
+    if (backing_up_ || backed_up_ == index.meta_commits()) return;
+    backing_up_ = true;
+    back_up([this](const Status& status) {
+        backing_up_ = false;
+        if (!status) {
+            log::warn("store.backup_failed", {{"path", shared->layout.meta_backup()},
+                                              {"error", describe(status.error())}});
+        }
+    });
 }
 
 }  // namespace fastreg::store

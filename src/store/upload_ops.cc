@@ -6,8 +6,7 @@
 namespace fastreg::store {
 namespace {
 
-constexpr std::uint64_t kWritebackBytes = 32ULL << 20U;
-constexpr std::size_t kReadBytes = 1U << 20U;
+constexpr std::size_t kRehashBytes = 1U << 20U;
 
 }  // namespace
 
@@ -48,7 +47,7 @@ Result<ChainBuilder::Result> UploadOps::hash(UploadFile& upload, const Digest& e
     }
     if (upload.hashed_->digest.alg != expected.alg) {
         ChainBuilder again(expected.alg);
-        Bytes buffer(kReadBytes);
+        Bytes buffer(kRehashBytes);
         while (again.size() < upload.hashed_bytes_) {
             FR_TRY_ASSIGN(const auto got, upload.file_->pread(buffer, again.size()));
             if (got == 0) return fail(Errc::io, upload.path_ + " is shorter than what was written");

@@ -96,6 +96,15 @@ struct Rig {
     }
     /// The process dies; the machine does not.
     void kill() { store.reset(); }
+    /// The store is not open. Both files: SQLite would take the pages of one from the other.
+    void damage_meta() {
+        for (const char* path : {"/data/meta.db", "/data/meta.db-wal"}) {
+            const auto file = fs.open(path, OpenMode::create);
+            REQUIRE(file);
+            REQUIRE((*file)->pwrite(Bytes(2000, std::byte{0x5a}), 0));
+            REQUIRE((*file)->fdatasync());
+        }
+    }
     void power_cut(Rng& rng) {
         store.reset();
         fs.power_cut(rng);

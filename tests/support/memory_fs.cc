@@ -114,6 +114,7 @@ struct MemoryFs::Disk {
     std::uint64_t fail_at = kNever;
     bool fail_for_ever = false;
     int fail_errno = EIO;
+    bool keep_on_failed_sync = false;
     std::uint64_t stop_at = kNever;
     std::uint64_t reads = 0;
     std::uint64_t fail_read_at = kNever;
@@ -253,13 +254,12 @@ class MemoryFs::MemoryFile final : public File {
         const int code = disk_->begin("fdatasync " + path_);
         if (stale()) return error(EIO, "sync");
         if (code != 0) {
-            if (disk_->operations <= disk_->stop_at) inode_->pending.clear();  // lost, as in Linux
+            const bool stopped = disk_->operations > disk_->stop_at;
+            if (!stopped && disk_->keep_on_failed_sync) sync();
+            if (!stopped) inode_->pending.clear();  // lost, as in Linux
             return error(code, "sync");
         }
-        for (const auto& write : inode_->pending) {
-            apply(inode_->durable, write, 0, write.data.size());
-        }
-        inode_->pending.clear();
+        sync();
         return {};
     }
 
@@ -288,6 +288,12 @@ class MemoryFs::MemoryFile final : public File {
     [[nodiscard]] bool stale() const { return generation_ != disk_->generation; }
     [[nodiscard]] tl::unexpected<Error> error(int code, const std::string& doing) const {
         return os_fail(code == 0 ? EIO : code, doing, path_);
+    }
+    void sync() {
+        for (const auto& write : inode_->pending) {
+            apply(inode_->durable, write, 0, write.data.size());
+        }
+        inode_->pending.clear();
     }
     void put(ByteView data, std::uint64_t offset) {
         if (data.empty()) return;
@@ -352,6 +358,11 @@ void MemoryFs::clear_faults() {
     const std::lock_guard lock(disk_->mutex);
     disk_->fail_at = disk_->stop_at = disk_->fail_read_at = kNever;
     disk_->fail_for_ever = false;
+}
+
+void MemoryFs::keep_on_failed_sync() {
+    const std::lock_guard lock(disk_->mutex);
+    disk_->keep_on_failed_sync = true;
 }
 
 void MemoryFs::power_cut(Rng& rng) {

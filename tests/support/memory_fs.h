@@ -33,6 +33,8 @@ class MemoryFs final : public store::Fs {
     /// until power_cut().
     void stop_after(std::uint64_t n);
     void clear_faults();
+    /// From now on a failed fdatasync has written everything all the same, which disks do too.
+    void keep_on_failed_sync();
     /// Loses what chance decides, forgets locks, and makes every File of before useless.
     void power_cut(Rng& rng);
     /// Loses everything that was not synced.
