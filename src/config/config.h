@@ -54,6 +54,7 @@ struct Transfer {
 struct Store {
     Share max_bytes{0, 80};
     Share min_free{0, 5};  // as a percentage it never means less than kMinFreeFloor
+    Duration backup_every = 600s;  // meta.db.bak, when meta.db has changed
 
     bool operator==(const Store&) const = default;
     [[nodiscard]] std::uint64_t min_free_of(std::uint64_t file_system_bytes) const;

@@ -86,6 +86,10 @@ const std::array kKeys{
         "What stays free on the file system: a size, or a percentage that never means less than "
         "1GiB. Of the two the smaller room counts.",
         FR_AT(store.min_free)},
+    Key{"store.backup-every", Type::duration, "TIME", "10m", 1 * kSecond, 24 * kHour, kRestart,
+        "How often meta.db is copied to meta.db.bak, if it has changed. The copy takes over at the "
+        "next start when meta.db is damaged.",
+        FR_AT(store.backup_every)},
 
     Key{"admin.listen", Type::endpoint, "ADDR:PORT", "", 0, 0, kRestart,
         "Metrics and status over TCP, for whoever reaches it. Empty: only the unix socket "

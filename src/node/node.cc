@@ -76,6 +76,7 @@ Status Node::open_store() {
     options.dir = config_.data_dir;
     options.max_bytes = config_.store.max_bytes.of(disk);
     options.min_free_bytes = config_.store.min_free_of(disk);
+    options.backup_every = config_.store.backup_every;
     FR_TRY_ASSIGN(store_, store::Store::open(*fs_, *executor_, options));
     return {};
 }

@@ -234,7 +234,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     Instant touch_at_ = {0};
     Instant look_at_ = {0};
     Instant backup_at_ = {0};
-    /// index.meta_commits() that meta.db.bak has; nothing while there is no backup.
+    /// index.meta_commits() that meta.db.bak has; nothing before the first backup of this run.
     std::optional<std::uint64_t> backed_up_;
     bool backing_up_ = false;
 

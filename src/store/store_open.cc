@@ -46,7 +46,6 @@ Status Store::Impl::start() {
     FR_TRY(reconcile_blobs(blobs));
     FR_TRY(reconcile_partials(std::move(partials)));
     FR_TRY_ASSIGN(free_bytes_, shared->fs.free_space(shared->layout.dir()));
-    if (shared->fs.stat(shared->layout.meta_backup())) backed_up_ = index.meta_commits();
     log::info("store.opened", {{"dir", shared->layout.dir()},
                                {"node", identity.node.str()},
                                {"boot_epoch", identity.boot_epoch},

@@ -36,7 +36,7 @@ void Store::Impl::tick(Instant now) {
             });
     }
     if (options_.backup_every > Duration{0}) {
-        if (backup_at_ == Instant{0}) backup_at_ = backed_up_ ? now + options_.backup_every : now;
+        if (backup_at_ == Instant{0}) backup_at_ = now + options_.backup_every;
         if (now >= backup_at_) {
             backup_at_ = now + options_.backup_every;
             back_up_if_changed();

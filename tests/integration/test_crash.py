@@ -84,5 +84,33 @@ def test_a_full_disk_refuses_and_recovers():
         node.push_blob("d/d", os.urandom(1_000_000))
 
 
+def test_a_damaged_meta_db_is_restored_from_the_running_backup():
+    """A node that was never stopped in order has a backup all the same, and says in one line that it took it."""
+    with Mesh(1, "--store-backup-every", "1s") as mesh:
+        node = mesh[1]
+        layer = os.urandom(100_000)
+        digest = node.push_blob("b/b", layer)
+        manifest, _ = node.push_manifest("b/b", "v1", [layer])
+        meta = os.path.join(node.data_dir, "meta.db")
+
+        def backed_up():
+            if not os.path.exists(meta + ".bak"):
+                return False
+            with open(meta + ".bak", "rb") as f:
+                return b"v1" in f.read()
+
+        until(backed_up, "the tag is in the backup")
+        node.kill()
+        for path in (meta, meta + "-wal"):  # SQLite would take the pages of one from the other
+            with open(path, "r+b") as f:
+                f.write(b"\x5a" * 4096)
+        mesh.restart(node)
+        lines = [line for line in node.log_text().splitlines() if "store.meta_" in line]
+        equal(len(lines), 1, f"lines about meta.db: {lines}")
+        check("store.meta_restored" in lines[0] and "meta.db.bak" in lines[0], lines[0])
+        equal(node.get("/v2/b/b/manifests/v1").header("Docker-Content-Digest"), manifest, "the tag")
+        check(node.get(f"/v2/b/b/blobs/{digest}").body == layer, "the layer")
+
+
 if __name__ == "__main__":
     run_cases(sys.modules[__name__])
