@@ -17,7 +17,7 @@ namespace fastreg::store {
 /// How the landing of a chunk ended.
 enum class ChunkOutcome {
     stored,        // written, and its link holds (or another landing of it had done so before)
-    bad_checksum,  // XXH3-128 differs, or a block is out of order or too long: the sender's fault
+    bad_checksum,  // a block's XXH3-128 differs, or a block is out of order or too long: the sender's fault
     bad_link,      // the bytes do not lead from the start link to the end link
     conflict,      // the link holds, but a neighbour was verified with another state at the shared
                    // border: two chains were mixed, and Store::revoke must drop one of them

@@ -24,8 +24,9 @@ namespace fastreg::transport {
 class ChunkSink {
   public:
     virtual ~ChunkSink() = default;
-    /// `block.filled()` holds the bytes; an empty chunk is one call with an empty Block. `checksum` is the sender's XXH3-128 of the whole chunk, if it
-    /// sent one with this (the last) piece; it catches damage and proves nothing.
+    /// `block.filled()` holds the bytes of one piece; an empty chunk is one call with an empty Block.
+    /// `checksum` is the sender's XXH3-128 of these bytes, if it sent one; it catches damage and proves
+    /// nothing.
     virtual void on_block(std::uint64_t offset_in_chunk, Block block,
                           std::optional<Xxh128> checksum) = 0;
 };

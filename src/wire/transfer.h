@@ -61,7 +61,7 @@ struct Data {
     std::uint32_t offset = 0;  // within the chunk; pieces of one request come in order
     std::uint32_t length = 0;  // <= kDataPieceMax
     std::uint32_t total = 0;   // bytes of the whole chunk
-    std::optional<Xxh128> checksum;  // XXH3-128 of the whole chunk, on its last piece; proves nothing
+    std::optional<Xxh128> checksum;  // XXH3-128 of the bytes behind this frame; proves nothing
     bool operator==(const Data&) const = default;
 };
 

@@ -77,6 +77,17 @@ TEST_CASE("a liar is told apart from a damaged line, and nothing of either is ke
     rig.store->land(landing(), 5, make_block(piece), std::nullopt, keep);
     CHECK(outcome == ChunkOutcome::bad_checksum);
 
+    // The checksum is of the piece it came with, first, last or between, never of the chunk so far.
+    const auto chunk_two = *ChunkLanding::create(*partial, 2, blob.link(2), {});
+    const auto head = blob.chunk(2).first(kChunk - 1000);
+    const auto tail = blob.chunk(2).last(1000);
+    outcome.reset();
+    rig.store->land(chunk_two, 0, make_block(head), xxh3_128(head), keep);
+    CHECK_FALSE(outcome);
+    rig.store->land(chunk_two, head.size(), make_block(tail), xxh3_128(blob.chunk(2)), keep);
+    CHECK(outcome == ChunkOutcome::bad_checksum);
+    CHECK_FALSE((*partial)->map().has(2));
+
     // Longer than the chunk: the next one's place must not be touched.
     const auto greedy = landing();
     outcome.reset();
