@@ -73,7 +73,10 @@ void ChainTrust::on_links(const NodeId& giver, bool authority, std::size_t offse
         claims_.push_back(Claim{giver, authority, {}});
         claim = std::prev(claims_.end());
     }
-    claim->authority = claim->authority || authority;
+    if (authority && !claim->authority) {
+        claim->authority = true;
+        claim->links.clear();  // these it had only heard itself; now it vouches for all, from the start
+    }
     if (offset != claim->links.size() || links.size() % link_ != 0) return;
     if (offset + links.size() > whole_size_) return;
     claim->links.insert(claim->links.end(), links.begin(), links.end());

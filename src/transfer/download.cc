@@ -102,6 +102,7 @@ void Download::finish_if_complete(Outbox& out) {
 
 void Download::stop_quietly(Outbox& out) {
     while (!requests_.all().empty()) cancel_request(requests_.all().front(), out);
+    absolve_suspects();  // nobody will know any more whose fault it was
     over_ = true;
 }
 

@@ -154,6 +154,7 @@ class Download {
     void ask_for_chain(Instant now, Outbox& out);
     void ask_chain_of(Instant now, const NodeId& node, Neighbour& neighbour, Outbox& out);
     void chain_dropped(Outbox& out);
+    void absolve_suspects();
     void reconsider_chain(Instant now, Outbox& out);
     void settle_limbo(Outbox& out);
 

@@ -10,9 +10,11 @@ void Download::on_bad_chunk(Instant now, const NodeId& from, ChunkIndex chunk, O
     auto& senders = bad_[chunk];
     senders.insert(from);
     const bool again = senders.size() >= 2;
-    const bool gave_chain = trust_.givers().contains(from);
-    if (trust_.givers().empty() || gave_chain) {
-        // Our own links, or the sender's own: no doubt.
+    const auto giver = trust_.givers().find(from);
+    const bool gave_chain = giver != trust_.givers().end();
+    if (trust_.givers().empty() || (gave_chain && giver->second)) {
+        // Our own links, or those that the sender had to make itself: no doubt. One that passed links on
+        // may have been deceived and know better by now.
         blame(now, from, "chunk " + std::to_string(chunk) + " does not have the links of the chain", out);
         senders.erase(from);
     } else {
@@ -26,12 +28,14 @@ void Download::name_suspects(ChunkIndex chunk, Outbox& out) {
     const auto bad = bad_.extract(chunk);
     if (!bad) return;
     for (const NodeId& sender : bad.mapped()) {
+        ++context_.peer(sender).named;
         out.push_back(Blame{sender, digest_,
                             "chunk " + std::to_string(chunk) + " does not have the links of the chain"});
     }
 }
 
 void Download::blame(Instant now, const NodeId& node, std::string why, Outbox& out) {
+    ++context_.peer(node).named;
     out.push_back(Blame{node, digest_, std::move(why)});
     shun(now, node, out);
 }
@@ -42,15 +46,19 @@ void Download::shun(Instant now, const NodeId& node, Outbox& out) {
     swarm_.ban(node);
 }
 
-void Download::blame_chain(Instant now, Outbox& out) {
-    if (trust_.givers().empty()) return;  // our own
-    const std::map<NodeId, bool> givers = trust_.givers();
+void Download::absolve_suspects() {
     for (const auto& [chunk, senders] : bad_) {
         for (const NodeId& sender : senders) {
             context_.peer(sender).absolve();
             swarm_.forgive(sender);
         }
     }
+    bad_.clear();
+}
+
+void Download::blame_chain(Instant now, Outbox& out) {
+    if (trust_.givers().empty()) return;  // our own
+    const std::map<NodeId, bool> givers = trust_.givers();
     limbo_links_.assign(trust_.links().begin(), trust_.links().end());
     trust_.drop();
     chain_dropped(out);

@@ -104,7 +104,7 @@ void Download::chain_dropped(Outbox& out) {
         limbo_.set(i);
     }
     std::erase_if(fresh_, [&](ChunkIndex i) { return limbo_.has(i); });
-    bad_.clear();
+    absolve_suspects();
     for (const auto& [node, neighbour] : swarm_.all()) send_map(node, out);  // withdraws what is in doubt
 }
 

@@ -62,6 +62,7 @@ class Peer {
 
     std::uint64_t bytes_in = 0;
     std::uint64_t bytes_out = 0;
+    std::uint64_t named = 0;  // as the one to blame
 
   private:
     static constexpr std::size_t kSamples = 16;

@@ -260,7 +260,7 @@ std::vector<BlobStatus> Transfer::downloads() const {
 std::vector<PeerTotals> Transfer::peers(Instant now) const {
     std::vector<PeerTotals> all;
     for (const auto& [node, peer] : impl_->context.peers) {
-        all.push_back({node, peer.bytes_in, peer.bytes_out, peer.rtt(), peer.quarantined(now)});
+        all.push_back({node, peer.bytes_in, peer.bytes_out, peer.rtt(), peer.quarantined(now), peer.named});
     }
     return all;
 }

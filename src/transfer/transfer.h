@@ -61,6 +61,7 @@ struct PeerTotals {
     std::uint64_t bytes_out = 0;
     Duration rtt{};  // 0: not measured
     bool quarantined = false;
+    std::uint64_t named = 0;  // so often it was the one to blame
 };
 
 class Transfer {

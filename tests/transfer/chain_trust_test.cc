@@ -134,6 +134,20 @@ TEST_CASE("an authority that contradicts what two relays agreed on is heard inst
     CHECK(trust.may_give(giver(1)));
 }
 
+TEST_CASE("links that a node had only heard are not its own word once it has the whole blob") {
+    // It was deceived, learned better and finished: blamed for the links of its first pages it would be
+    // named for another's lie.
+    ChainTrust trust(HashAlg::sha256, kGrid);
+    trust.on_links(giver(1), false, 0, part(links_of(2), 0, 4));
+    CHECK(trust.known_from(giver(1)) == 4 * 32);
+    trust.on_links(giver(1), true, 4 * 32, part(links_of(), 4, 8));
+    CHECK(trust.usable_end() == 0);
+    CHECK(trust.known_from(giver(1)) == 0);  // asked from the start
+    trust.on_links(giver(1), true, 0, links_of());
+    CHECK(trust.whole());
+    CHECK(std::ranges::equal(trust.links(), links_of()));
+}
+
 TEST_CASE("many voices take no more room than a few") {
     // Claims are up to 16 MiB each.
     ChainTrust trust(HashAlg::sha256, kGrid);

@@ -282,6 +282,55 @@ TEST_CASE("damage on the way is asked for again, three times from one node is it
     CHECK(rig.all<Blame>().size() == 1);
 }
 
+TEST_CASE("who passed a chain on and sends another chunk than it promises is not named") {
+    // It may have been deceived by the maker of the chain and have learned better since.
+    CoreRig rig;
+    rig.start(false);
+    ChunkMap some(rig.grid.count());
+    for (ChunkIndex i = 0; i < 15; ++i) some.set(i);
+    for (const unsigned n : {1U, 2U}) rig.source(n, some);
+    rig.wait(20ms);
+    for (const unsigned n : {1U, 2U}) {
+        const auto links = rig.chain.bytes();
+        wire::ChainPage page{rig.digest, rig.grid.blob_size(), 0, Bytes(links.begin(), links.end())};
+        rig.core.on_message(rig.now, node(n), page, rig.out);
+    }
+    const auto asked = rig.all<FetchChunk>();
+    REQUIRE_FALSE(asked.empty());
+    rig.arrive(asked.front(), ChunkOutcome::bad_link);
+    CHECK(rig.all<Blame>().empty());
+    for (const auto& peer : rig.core.peers(rig.now)) {
+        CHECK(peer.named == 0);
+        CHECK_FALSE(peer.quarantined);  // the chain is the one to doubt
+    }
+}
+
+TEST_CASE("a sender in doubt goes free when the download ends without the truth") {
+    // Nobody can tell any more whose fault it was.
+    CoreRig rig;
+    rig.start(false);
+    ChunkMap some(rig.grid.count(), true);
+    some.clear(15);
+    rig.source(2, some);
+    rig.source(1);
+    rig.wait(20ms);
+    const auto links = rig.chain.bytes();
+    rig.core.on_message(rig.now, node(1),
+                        wire::ChainPage{rig.digest, rig.grid.blob_size(), 0, Bytes(links.begin(), links.end())},
+                        rig.out);
+    const auto asked = rig.all<FetchChunk>();
+    const auto of_two = std::ranges::find(asked, node(2), &FetchChunk::from);
+    REQUIRE(of_two != asked.end());
+    const auto avoided = [&] {
+        return std::ranges::any_of(rig.core.peers(rig.now), [](const PeerTotals& p) { return p.quarantined; });
+    };
+    rig.arrive(*of_two, ChunkOutcome::bad_link);
+    CHECK(avoided());
+    CHECK(rig.all<Blame>().empty());
+    rig.core.cancel(rig.now, rig.digest, rig.out);
+    CHECK_FALSE(avoided());
+}
+
 TEST_CASE("a part of a blob that somebody reads comes before the rest") {
     // A range request on a 50 GiB layer must not wait for 49 GiB.
     CoreRig rig(64);
