@@ -21,6 +21,7 @@ enum class Mutant : std::uint8_t {
     bad_chunk_not_fetched_again,
     refutation_without_incarnation,
     have_before_verified,
+    new_owner_asks_one,
 };
 
 #ifdef FR_MUTANTS

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "base/mutant.h"
+
 namespace fastreg::repo {
 
 namespace {
@@ -67,7 +69,8 @@ void Readiness::settle(const Mesh& mesh, ShardId shard) {
     const bool nobody_missing = std::ranges::all_of(voices_, [&](const NodeId& node) {
         return heard_.contains(node) || mesh.table.find(node) == nullptr;
     });
-    firm_ = count(Voice::vouched) + (remembered_ ? 1 : 0) >= kVoicesNeeded ||
+    const std::size_t needed = mutant(Mutant::new_owner_asks_one) ? 1 : kVoicesNeeded;
+    firm_ = count(Voice::vouched) + (remembered_ ? 1 : 0) >= needed ||
             (nobody_missing && heard_.size() >= kVoicesNeeded);
     // Of a small mesh all but one may be dead: the word of the one that is left is taken until they are
     // back. Nodes with new disks know nothing together.

@@ -45,7 +45,7 @@ void Download::on_chunk(Instant now, const NodeId& from, RequestId id, ChunkOutc
     if (request == nullptr || over_) return;
     const ChunkIndex chunk = request->chunk;
     Peer& peer = context_.peer(from);
-    if (mutant(Mutant::have_before_verified) && outcome != ChunkOutcome::stored) fresh_.push_back(chunk);
+    if (mutant(Mutant::have_before_verified)) fresh_since_ = std::min(fresh_since_, now), fresh_.push_back(chunk);
     switch (outcome) {
         case ChunkOutcome::stored: {
             peer.on_byte(now);

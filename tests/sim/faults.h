@@ -82,6 +82,13 @@ struct Plan {
             }
             --kinds;
         }
+        // A disk is lost while somebody else is away: the hardest thing for rows.
+        if (!destroyed && rng.chance(0.5)) {
+            const auto at = static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(plan.active.count())));
+            const std::array<Fault, 4> away = {Fault::crash, Fault::power_cut, Fault::partition, Fault::one_way_cut};
+            plan.events.push_back({Duration{at}, away[rng.below(away.size())]});
+            plan.events.push_back({Duration{at + static_cast<std::int64_t>(rng.below(500'000'000))}, Fault::wipe});
+        }
         return plan;
     }
 };

@@ -81,6 +81,7 @@ void Invariants::check() {
             world_.broken("node " + std::to_string(node->index()) + " has requests that never end");
         }
     }
+    if (const auto named = names_honest()) world_.broken("an honest node is named as the one to blame: " + *named);
     clients_.check_stuck();
 }
 
@@ -178,11 +179,11 @@ std::string Invariants::disagreement() const {
     return {};
 }
 
-std::optional<std::string> Invariants::blames_honest() const {
+std::optional<std::string> Invariants::honest_with(bool (*wrong)(const transfer::PeerTotals&)) const {
     for (const auto& node : nodes_) {
         if (!node->running()) continue;
         for (const auto& peer : node->core().transfer().peers(world_.now())) {
-            if (!peer.quarantined) continue;
+            if (!wrong(peer)) continue;
             for (const auto& accused : nodes_) {
                 if (accused->id() != peer.node || liars_.contains(accused->index())) continue;
                 return "node " + std::to_string(accused->index()) + " by node " + std::to_string(node->index());
@@ -190,6 +191,14 @@ std::optional<std::string> Invariants::blames_honest() const {
         }
     }
     return std::nullopt;
+}
+
+std::optional<std::string> Invariants::names_honest() const {
+    return honest_with([](const transfer::PeerTotals& peer) { return peer.named > 0; });
+}
+
+std::optional<std::string> Invariants::shuns_honest() const {
+    return honest_with([](const transfer::PeerTotals& peer) { return peer.quarantined; });
 }
 
 }  // namespace fastreg::sim

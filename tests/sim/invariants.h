@@ -24,8 +24,10 @@ class Invariants {
     [[nodiscard]] bool trusts_disk(std::size_t node) const { return !bad_disks_.contains(node); }
     /// Peers may blame it and be right.
     void expect_blame(std::size_t node) { liars_.insert(node); }
-    /// Who refuses to deal with whom that did nothing wrong.
-    [[nodiscard]] std::optional<std::string> blames_honest() const;
+    /// Who says of whom that it lied, and it did not. At no time.
+    [[nodiscard]] std::optional<std::string> names_honest() const;
+    /// Who deals no more with whom that did nothing wrong. Only while a chain is in doubt.
+    [[nodiscard]] std::optional<std::string> shuns_honest() const;
 
   private:
     struct Seen {
@@ -35,6 +37,7 @@ class Invariants {
     };
     void on_sent(std::size_t node, const wire::TransferMessage& message);
     void on_heard(std::size_t node, const wire::Frame& frame, const std::function<void()>& hear);
+    [[nodiscard]] std::optional<std::string> honest_with(bool (*wrong)(const transfer::PeerTotals&)) const;
     void check_view(SimNode& node);
     void check_catalog(SimNode& node);
 

@@ -5,6 +5,7 @@
 #include "base/block_pool.h"
 #include "base/chain.h"
 #include "node/core.h"
+#include "node/downloads.h"
 
 namespace fastreg::sim {
 
@@ -14,19 +15,6 @@ constexpr Duration kSendTimeout = 2s;         // what nobody acknowledges has fa
 constexpr Duration kRetransmission = 200ms;   // a lost segment costs so much
 constexpr std::uint64_t kDeadlinesPerSecondMax = 5'000;
 constexpr std::uint64_t kFramesPerSecondMax = 10'000;  // of control; a busy node sends some hundreds
-
-transfer::ChunkOutcome outcome_of(store::ChunkOutcome outcome) {
-    switch (outcome) {
-        case store::ChunkOutcome::stored: return transfer::ChunkOutcome::stored;
-        case store::ChunkOutcome::bad_checksum: return transfer::ChunkOutcome::bad_checksum;
-        case store::ChunkOutcome::closed: return transfer::ChunkOutcome::refused;
-        case store::ChunkOutcome::bad_link:
-        case store::ChunkOutcome::conflict: return transfer::ChunkOutcome::bad_link;
-        case store::ChunkOutcome::disk_full: return transfer::ChunkOutcome::disk_full;
-        case store::ChunkOutcome::disk_error: break;
-    }
-    return transfer::ChunkOutcome::disk_error;
-}
 
 Block chunk_block(ByteView bytes) {
     if (bytes.empty()) return {};
@@ -464,7 +452,7 @@ void Network::on_piece(std::size_t at, NodeId from, RequestId request, std::uint
                                 Host& me = hosts_[at];
                                 if (me.life != life || me.core == nullptr) return;
                                 world.count("landed." + std::string(store::name_of(outcome)));
-                                end_fetch(me, request, static_cast<std::uint8_t>(outcome_of(outcome)));
+                                end_fetch(me, request, static_cast<std::uint8_t>(node::transfer_outcome(outcome)));
                             });
 }
 
