@@ -1,5 +1,6 @@
-// A fixed set of buffers, allocated and touched once at start (fresh pages cost 0.5-1 s/GB on a
-// virtual machine). No free block means no new request: that is the back-pressure, end to end.
+// A fixed set of buffers. No free block means no new request: that is the back-pressure, end to end.
+// The memory is the kernel's to give at a block's first use, and the block used last is given out first,
+// so that a node holds what it needed, not what it was allowed; release_unused() gives it back.
 // take() from one thread or several; a Block may be dropped on any thread.
 #pragma once
 
@@ -8,6 +9,8 @@
 #include <functional>
 #include <memory>
 #include <span>
+
+#include "base/instant.h"
 
 namespace fastreg {
 
@@ -43,10 +46,16 @@ class Block {
 
 class BlockPool : public std::enable_shared_from_this<BlockPool> {
   public:
+    enum class Pages : std::uint8_t {
+        on_use,    // given at a block's first use; may go back
+        at_start,  // all there from the start, and kept: what a device is told of must not move
+    };
+
     /// `block_size` a multiple of 4096. `on_freed` is called (any thread) when a block comes back
     /// after try_take() had to say no, so that a driver can go on. Null when there is no memory.
     [[nodiscard]] static std::shared_ptr<BlockPool> create(std::size_t block_size, std::size_t count,
-                                                           std::function<void()> on_freed = {});
+                                                           std::function<void()> on_freed = {},
+                                                           Pages pages = Pages::on_use);
     ~BlockPool();
 
     /// An empty Block when there is none.
@@ -54,6 +63,11 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
     [[nodiscard]] std::size_t block_size() const;
     [[nodiscard]] std::size_t count() const;
     [[nodiscard]] std::size_t free_count() const;
+    /// Gives the kernel back the memory of blocks that were not needed for a while: as many as exceed the
+    /// most that were in use at once since it last did. May be called as often as one likes, from any
+    /// thread: it acts every kQuiet, on a few blocks at a time. Returns how many blocks hold memory.
+    static constexpr Duration kQuiet = 10s;
+    std::size_t release_unused(Instant now);
 
   private:
     friend class Block;

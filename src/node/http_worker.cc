@@ -52,6 +52,7 @@ void HttpWorker::stop() {
     for (const auto& [id, owned] : connections_) all.push_back(owned.connection.get());
     for (HttpConnection* connection : all) connection->close();
     graveyard_.clear();
+    trim_.reset();
 }
 
 void HttpWorker::gone(HttpConnection& connection) {
@@ -77,6 +78,10 @@ const std::string& HttpWorker::date() {
 }
 
 Block HttpWorker::take_block(HttpConnection& connection) {
+    if (trim_ == nullptr && !stopped_) {
+        trim_ = std::make_unique<uv::Timer>(thread_.loop(), [this] { trim_blocks(); });
+    }
+    if (trim_ != nullptr && !trim_->is_set()) trim_->set(BlockPool::kQuiet);
     Block block = shared_->blocks->try_take();
     if (!block) {
         if (std::find(waiting_.begin(), waiting_.end(), connection.id()) == waiting_.end()) {
@@ -90,6 +95,10 @@ Block HttpWorker::take_block(HttpConnection& connection) {
         }
     }
     return block;
+}
+
+void HttpWorker::trim_blocks() {
+    if (shared_->blocks->release_unused(loop().now()) > 0) trim_->set(BlockPool::kQuiet / 4);
 }
 
 void HttpWorker::flush_partial_blocks() {

@@ -13,6 +13,7 @@
 #include "base/worker.h"
 #include "node/http_server.h"
 #include "uv/socket.h"
+#include "uv/timer.h"
 
 namespace fastreg::node {
 
@@ -67,6 +68,9 @@ class HttpWorker : public std::enable_shared_from_this<HttpWorker> {
     void flush_partial_blocks();
 
   private:
+    /// Gives back the memory of blocks that uploads no longer need.
+    void trim_blocks();
+
     uv::LoopThread& thread_;
     std::shared_ptr<HttpShared> shared_;
     std::vector<std::byte> scratch_;
@@ -83,6 +87,7 @@ class HttpWorker : public std::enable_shared_from_this<HttpWorker> {
     bool stopped_ = false;
     std::string date_;
     std::uint64_t date_second_ = 0;
+    std::unique_ptr<uv::Timer> trim_;  // made with the first block; set while the pool holds memory
 };
 
 }  // namespace fastreg::node

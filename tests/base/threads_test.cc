@@ -1,5 +1,6 @@
 // What crosses threads: mailboxes, workers and blocks. Run under the thread sanitizer too.
 #include <doctest/doctest.h>
+#include <sys/mman.h>
 
 #include <atomic>
 #include <memory>
@@ -153,6 +154,56 @@ TEST_CASE("a block keeps its pool alive") {
     block.room()[4095] = std::byte{1};
     block.reset();
     CHECK(watch.expired());
+}
+
+namespace {
+
+/// Whether the kernel has given memory to the first page of the block.
+bool in_memory(const std::byte* block) {
+    unsigned char page = 0;
+    REQUIRE(mincore(const_cast<std::byte*>(block), 4096, &page) == 0);
+    return (page & 1U) != 0;
+}
+
+}  // namespace
+
+TEST_CASE("a pool holds memory for the blocks that were used, and gives it back after a quiet time") {
+    // A node that only gossips must not hold the 64 MiB its pools may grow to.
+    const auto pool = BlockPool::create(4096, 64);
+    const Instant begin{1'000'000};
+    CHECK(pool->release_unused(begin) == 0);
+    std::vector<Block> blocks;
+    std::vector<const std::byte*> places;
+    for (int i = 0; i < 40; ++i) {
+        blocks.push_back(pool->try_take());
+        places.push_back(blocks.back().room().data());
+        CHECK_FALSE(in_memory(places.back()));
+        blocks.back().room()[0] = std::byte{7};
+        CHECK(in_memory(places.back()));
+    }
+    blocks.resize(4);
+    Instant now = begin + BlockPool::kQuiet;
+    CHECK(pool->release_unused(now) == 40);  // 40 were in use at once a moment ago
+    CHECK(pool->release_unused(now + 1s) == 40);
+    now = now + BlockPool::kQuiet;
+    CHECK(pool->release_unused(now) == 24);
+    CHECK(pool->release_unused(now) == 8);  // a few at a time: takers wait meanwhile
+    CHECK(pool->release_unused(now) == 4);
+    for (std::size_t i = 0; i < places.size(); ++i) CHECK(in_memory(places[i]) == (i < 4));
+    CHECK(blocks[3].room()[0] == std::byte{7});
+    while (Block block = pool->try_take()) blocks.push_back(std::move(block));
+    CHECK(blocks.size() == 64);
+}
+
+TEST_CASE("a pool for a device has all its memory from the start and keeps it") {
+    // What a network card was told of must not move under it.
+    const auto pool = BlockPool::create(4096, 8, {}, BlockPool::Pages::at_start);
+    Block block = pool->try_take();
+    const std::byte* place = block.room().data();
+    CHECK(in_memory(place));
+    block.reset();
+    for (int i = 1; i < 5; ++i) CHECK(pool->release_unused(Instant{} + BlockPool::kQuiet * i) == 8);
+    CHECK(in_memory(place));
 }
 
 TEST_CASE("blocks may be dropped on other threads") {

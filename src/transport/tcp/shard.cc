@@ -338,6 +338,7 @@ void Shard::on_tick() {
     tick_.set(kTick);
     for (const auto& [id, conn] : conns_) conn->report_pause();
     const Instant now = loop_.now();
+    blocks().release_unused(now);
     if (now < next_sweep_) return;
     next_sweep_ = now + kSweepEvery;
     std::vector<Conn*> idle;
