@@ -19,7 +19,7 @@ std::uint64_t Store::min_free_of(std::uint64_t file_system_bytes) const {
 
 unsigned Config::io_threads_for(unsigned cores) const {
     if (io_threads != 0) return static_cast<unsigned>(io_threads);
-    return std::clamp(cores / 2, 1U, 4U);
+    return std::clamp(cores, 1U, 4U);
 }
 
 unsigned Config::disk_threads_for(unsigned cores) const {

@@ -110,7 +110,7 @@ struct Config {
     Gate deletes = Gate::deny;        // every deleting verb
     Duration stop_timeout = 30s;      // SIGTERM: what is in flight may end
     Duration push_timeout = 30s;      // a manifest waits so long for its copies
-    std::uint64_t io_threads = 0;     // 0: min(4, cores / 2), at least 1
+    std::uint64_t io_threads = 0;     // 0: the cores, at most 4
     std::uint64_t disk_threads = 0;   // 0: between 2 and 4, by cores
     std::uint64_t recv_pool = std::uint64_t{48} << 20;  // bytes of landing blocks
 

@@ -57,7 +57,7 @@ const std::array kKeys{
     Key{"stop-timeout", Type::duration, "TIME", "30s", 0, 1 * kHour, kRestart,
         "How long after SIGTERM the requests in flight may go on.", FR_AT(stop_timeout)},
     Key{"io-threads", Type::count, "N", "0", 0, 64, kRestart,
-        "Threads that move bytes of HTTP and chunks. 0: half the cores, between 1 and 4.",
+        "Threads that move bytes of HTTP and chunks. 0: the cores, between 1 and 4.",
         FR_AT(io_threads)},
     Key{"disk-threads", Type::count, "N", "0", 0, 64, kRestart,
         "Threads that read, write and hash files. 0: the cores, between 2 and 4.",

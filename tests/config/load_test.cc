@@ -250,7 +250,7 @@ TEST_CASE("a reload takes what may change and names what needs a restart") {
 TEST_CASE("thread numbers follow the cores unless they are given") {
     Config config;
     CHECK(config.io_threads_for(1) == 1);
-    CHECK(config.io_threads_for(2) == 1);
+    CHECK(config.io_threads_for(2) == 2);
     CHECK(config.io_threads_for(64) == 4);
     CHECK(config.disk_threads_for(1) == 2);
     CHECK(config.disk_threads_for(64) == 4);
