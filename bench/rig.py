@@ -117,7 +117,8 @@ def commit_of(path, binary=None):
     name = git("rev-parse", "--short=12", "HEAD")
     if name and binary and os.path.getmtime(binary) < int(git("log", "-1", "--format=%ct") or 0):
         name = "before " + name
-    return (name + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")) if name else "unknown"
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ":/", ":!/bench/results", ":!/docs/BENCHMARKS.md")
+    return (name + ("+changes" if changed else "")) if name else "unknown"
 
 
 class Report:
@@ -155,7 +156,7 @@ class Report:
         self.body["figures"].append({
             "name": name, "value": round(value, 4), "worst": None if worst is None else round(worst, 4),
             "unit": unit, "digits": digits, "target": None if target is None else f"{target[0]} {target[1]:g}",
-            "met": met, "text": text or ""})
+            "met": met, "text": " ".join((text or "").split())})
 
     def ratio(self, name, top, bottom, target=None, text=None):
         """Ratio of the medians; the worst is the worst of the rounds' own ratios."""
@@ -403,6 +404,20 @@ def random_file(path, size):
             digest.update(piece)
             f.write(piece)
     return "sha256:" + digest.hexdigest()
+
+
+def recycle_pages(folder, size):
+    """Writes and removes a file: what is written next gets these pages, not ones fresh from the host.
+
+    A virtual machine's first touch of a page costs more than all that is measured; without this the
+    runs tell who was given fresh pages.
+    """
+    path = os.path.join(folder, "pages")
+    piece = bytes(MIB)
+    with open(path, "wb") as f:
+        for _ in range(size // MIB):
+            f.write(piece)
+    os.unlink(path)
 
 
 def digest_of_file(path):
