@@ -105,6 +105,7 @@ void Admin::status(const OnAdminAnswer& answer) {
         warnings.push_back(std::to_string(n) + " pushed blobs have fewer copies than --replicas " +
                            std::to_string(core_.options().replicas));
     }
+    for (auto& warning : core_.warnings()) warnings.push_back(std::move(warning));
     Json json = {
         {"node_id", identity.node.str()},
         {"name", core_.options().name},

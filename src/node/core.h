@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -42,6 +43,8 @@ class Core final : private transfer::LocalBlobs {
     void on_frame(NodeId from, wire::Purpose purpose, const wire::Frame& frame);
     void on_link_up(NodeId peer, wire::Purpose purpose);
     void on_link_down(NodeId peer, wire::Purpose purpose);
+    /// Somebody else than `expected` proved to be at `address`.
+    void on_wrong_peer(NodeId expected, const Endpoint& address, NodeId found);
     void on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purpose);
 
     // From the data links.
@@ -65,6 +68,8 @@ class Core final : private transfer::LocalBlobs {
     [[nodiscard]] const transfer::Transfer& transfer() const { return parts_.transfer; }
     [[nodiscard]] const directory::Directory& directory() const { return parts_.directory; }
     [[nodiscard]] const repo::Repo& repo() const { return parts_.repo; }
+    /// What the operator must know of now: another process under this node's id. Empty when all is well.
+    [[nodiscard]] std::vector<std::string> warnings() const;
     [[nodiscard]] Instant now() const { return parts_.now(); }
     [[nodiscard]] const CoreOptions& options() const { return parts_.options; }
     /// Who holds the blob, asked of the directory; an empty list when nobody answers.
@@ -81,6 +86,7 @@ class Core final : private transfer::LocalBlobs {
     [[nodiscard]] static gossip::Self self_of(const store::Store& store, const CoreOptions& options);
     void act(gossip::Action& action);
     void member_changed(const Member& member);
+    void report_conflict(const gossip::IdentityConflict& conflict);
     void save_peers();
     [[nodiscard]] Status may_speak() const;
 
@@ -107,6 +113,12 @@ class Core final : private transfer::LocalBlobs {
     directory::LookupId next_ask_ = directory::LookupId{1} << 61U;
     Instant save_peers_at_ = Instant::never();
     Instant alone_until_;
+    struct Conflict {
+        std::string other;
+        std::string why;
+        Instant seen;
+    };
+    std::optional<Conflict> conflict_;  // the last one
 };
 
 }  // namespace fastreg::node

@@ -61,6 +61,11 @@ void Core::on_link_down(NodeId peer, wire::Purpose purpose) {
     drain();
 }
 
+void Core::on_wrong_peer(NodeId expected, const Endpoint& address, NodeId found) {
+    parts_.gossip.on_wrong_peer(parts_.now(), expected, address, found, parts_.gossip_out);
+    drain();
+}
+
 void Core::on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purpose) {
     if (purpose == wire::Purpose::gossip) {
         parts_.gossip.on_send_failed(parts_.now(), to, address, false, parts_.gossip_out);

@@ -123,13 +123,31 @@ void Core::act(gossip::Action& action) {
                                      {"by", refuted->by.brief()},
                                      {"incarnation", refuted->incarnation}});
     } else if (const auto* conflict = std::get_if<gossip::IdentityConflict>(&action)) {
-        log::error("member.identity_conflict",
-                   {{"other", conflict->other.str()},
-                    {"why", conflict->why},
-                    {"do", "two nodes share one data directory's node_id; remove the data of one"}});
+        report_conflict(*conflict);
     } else if (const auto* warn = std::get_if<gossip::Warn>(&action)) {
         log::warn("gossip", {{"what", warn->text}});
     }
+}
+
+void Core::report_conflict(const gossip::IdentityConflict& conflict) {
+    conflict_ = Conflict{conflict.other.str(), conflict.why, parts_.now()};
+    if (Meters* meters = parts_.options.meters) meters->identity_conflicts.add();
+    log::error("member.identity_conflict",
+               {{"node_id", parts_.self.str()},
+                {"other", conflict.other.str()},
+                {"seen_epoch", conflict.seen_epoch},
+                {"why", conflict.why},
+                {"do", "two processes run with one node_id: stop the one whose data directory was copied, "
+                       "empty that directory and start it again; it joins under an id of its own"}});
+}
+
+std::vector<std::string> Core::warnings() const {
+    // Gossip repeats a conflict that lasts every warn_every.
+    const bool lasts = conflict_ && parts_.now() < conflict_->seen + 2 * parts_.options.gossip_options.warn_every;
+    if (!lasts) return {};
+    return {"another process runs with this node's id" +
+            (conflict_->other.empty() ? "" : " at " + conflict_->other) + " (" + conflict_->why +
+            "): stop the one whose data directory was copied, empty that directory and start it again"};
 }
 
 void Core::member_changed(const Member& member) {

@@ -72,6 +72,8 @@ Status Mesh::listen() {
     control_ = std::make_unique<transport::ControlMesh>(loop_, control, static_cast<ControlHandler&>(*this));
     FR_TRY_ASSIGN(const auto gossip_port, control_->listen());
     gossip_ = {options_.gossip_listen.host, gossip_port};
+    options_.identity.gossip.port = gossip_port;
+    control_->set_advertised(options_.identity.gossip);
 
     transport::TcpTransport::Options data;
     data.identity = options_.identity;
@@ -124,6 +126,10 @@ void Mesh::on_link_up(NodeId peer, wire::Purpose purpose, const wire::Hello&, co
 
 void Mesh::on_link_down(NodeId peer, wire::Purpose purpose) {
     if (core_ != nullptr) core_->on_link_down(peer, purpose);
+}
+
+void Mesh::on_wrong_peer(NodeId expected, const Endpoint& address, NodeId found) {
+    if (core_ != nullptr) core_->on_wrong_peer(expected, address, found);
 }
 
 void Mesh::on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purpose,

@@ -21,7 +21,7 @@ namespace fastreg::node {
 
 struct MeshOptions {
     transport::Identity identity;
-    Endpoint gossip_listen;
+    Endpoint gossip_listen;  // identity.gossip gets its port once it is bound
     Endpoint transfer_listen;
     std::vector<uv::LoopThread*> io_threads;
     std::size_t blocks = 192;  // of 256 KiB, for chunks that arrive
@@ -80,6 +80,7 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     void on_link_up(NodeId peer, wire::Purpose purpose, const wire::Hello& theirs,
                     const Endpoint& remote) override;
     void on_link_down(NodeId peer, wire::Purpose purpose) override;
+    void on_wrong_peer(NodeId expected, const Endpoint& address, NodeId found) override;
     void on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purpose,
                         transport::SendFailure failure, const std::string& why, wire::Frame frame) override;
 

@@ -34,6 +34,8 @@ Meters::Meters(Metrics& m)
     : suspicions_raised(suspicion(m, "raised")),
       suspicions_confirmed(suspicion(m, "confirmed")),
       suspicions_refuted(suspicion(m, "refuted")),
+      identity_conflicts(m.counter("fastreg_identity_conflicts_total",
+                                   "Times another process was seen to run under this node's id")),
       gossip_in(gossip(m, "in")),
       gossip_out(gossip(m, "out")),
       peers_blamed(m.counter("fastreg_peers_blamed_total", "Times a peer's bytes or links did not hold")),

@@ -23,6 +23,7 @@ struct Meters {
     Counter& suspicions_raised;
     Counter& suspicions_confirmed;  // the member was dead
     Counter& suspicions_refuted;
+    Counter& identity_conflicts;
     Counter& gossip_in;
     Counter& gossip_out;
     Counter& peers_blamed;

@@ -160,6 +160,7 @@ struct ControlMesh::Impl final : ControlLinkOwner {
             }
             failure = SendFailure::refused;
             why = address.str() + " is now node " + who.brief() + ", not " + to.brief();
+            later([this, expected = to, at = address, who] { handler->on_wrong_peer(expected, at, who); });
         } else {
             why = std::move(outcome.error().why);
             if (outcome.error().refused) {

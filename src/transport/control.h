@@ -40,6 +40,9 @@ class ControlHandler {
                             const Endpoint& remote) = 0;
     /// The last link to `peer` for this purpose is gone.
     virtual void on_link_down(NodeId peer, wire::Purpose purpose) = 0;
+    /// The handshake at `address` proved `found`, where send() meant `expected`. Said once a dial; the frames
+    /// that waited for it are given back after it, as refused.
+    virtual void on_wrong_peer(NodeId expected, const Endpoint& address, NodeId found) = 0;
     /// `frame` was not sent. `to` is what send() was given (unknown for a seed); `why` is a sentence.
     virtual void on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purpose,
                                 SendFailure failure, const std::string& why, wire::Frame frame) = 0;

@@ -49,6 +49,10 @@ struct Member final : ControlHandler {
         up[peer] = 0;
         ++downs;
     }
+    void on_wrong_peer(NodeId expected, const Endpoint& where, NodeId found) override {
+        CHECK(failed.empty());  // told first
+        wrong_peers.push_back({expected, where, found});
+    }
     void on_send_failed(NodeId to, const Endpoint&, Purpose, SendFailure failure,
                         const std::string& why, wire::Frame frame) override {
         failed.push_back({to, failure, why, frame.request});
@@ -59,6 +63,7 @@ struct Member final : ControlHandler {
     std::function<void(NodeId, const wire::Frame&)> on_any;
     std::vector<std::pair<NodeId, wire::Frame>> frames;
     std::vector<Failed> failed;
+    std::vector<std::tuple<NodeId, Endpoint, NodeId>> wrong_peers;
     std::map<NodeId, int> up;
     int ups = 0;
     int downs = 0;
@@ -177,6 +182,8 @@ TEST_CASE("what cannot be sent comes back with a reason a person can act on") {
         CHECK(f.failure == SendFailure::refused);
         CHECK(f.why.find("is now node") != std::string::npos);
         CHECK(b.frames.empty());
+        REQUIRE(a.wrong_peers.size() == 1);
+        CHECK(a.wrong_peers.front() == std::tuple(test::node(3), b.address, b.id));
     }
     SUBCASE("no address") {
         CHECK(failure_of(test::node(3), {}).failure == SendFailure::unreachable);

@@ -1,0 +1,84 @@
+// Cores on real sockets: what membership must learn from the links themselves.
+#include "node/mesh.h"
+
+#include "tests/node/rig.h"
+#include "transport/control.h"
+
+using namespace fastreg;
+using namespace fastreg::node;
+using namespace fastreg::node::test;
+
+namespace {
+
+/// A peer that dials and listens to what the other side says of itself.
+struct Visitor final : transport::ControlHandler {
+    Visitor(uv::Loop& loop, unsigned number) {
+        transport::ControlMesh::Options options;
+        options.identity.node_id.bytes.fill(static_cast<std::byte>(number));
+        options.identity.epoch = 1;
+        options.identity.cluster = "test";
+        options.identity.key = wire::link_key("a key of at least sixteen bytes");
+        options.listen = {"127.0.0.1", 0};
+        mesh = std::make_unique<transport::ControlMesh>(loop, options, *this);
+    }
+    void on_frame(NodeId, wire::Purpose, wire::Frame) override {}
+    void on_link_up(NodeId, wire::Purpose, const wire::Hello& theirs, const Endpoint&) override { hello = theirs; }
+    void on_link_down(NodeId, wire::Purpose) override {}
+    void on_wrong_peer(NodeId, const Endpoint&, NodeId) override {}
+    void on_send_failed(NodeId, const Endpoint&, wire::Purpose, transport::SendFailure, const std::string&,
+                        wire::Frame) override {}
+    std::optional<wire::Hello> hello;
+    std::unique_ptr<transport::ControlMesh> mesh;
+};
+
+}  // namespace
+
+TEST_CASE("a node replaced at its address is noticed when it is dialled, not when a suspicion ends") {
+    // A machine that lost its disk comes back under a new id and knows nobody: only the handshake tells.
+    uv::Loop loop;
+    LiveNode watcher(loop, 1);
+    auto old = std::make_unique<LiveNode>(loop, 2, std::uint16_t{0}, std::vector{watcher.gossip()});
+    const NodeId old_id = old->id();
+    const Endpoint address = old->gossip();
+    REQUIRE(run_until(loop, [&] { return watcher.sees(old_id) == MemberState::alive; }));
+    old.reset();
+    LiveNode newcomer(loop, 3, address.port);
+    REQUIRE(newcomer.id() != old_id);
+    // `left` is said of a node that was replaced; a suspicion ends in `dead`.
+    bool suspected = false;
+    REQUIRE(run_until(loop, [&] {
+        suspected |= watcher.sees(old_id) == MemberState::suspect || watcher.sees(old_id) == MemberState::dead;
+        return watcher.sees(old_id) == MemberState::left;
+    }));
+    CHECK_FALSE(suspected);
+}
+
+TEST_CASE("a node tells the port it really listens on, when it was told to take any") {
+    uv::Loop loop;
+    LiveNode node(loop, 1);
+    REQUIRE(node.gossip().port != 0);
+    for (const auto purpose : {wire::Purpose::gossip, wire::Purpose::directory}) {
+        Visitor visitor(loop, 9);
+        visitor.mesh->send(node.id(), node.gossip(), purpose, {0x10, 0, 1, {}});
+        REQUIRE(run_until(loop, [&] { return visitor.hello.has_value(); }));
+        CHECK(visitor.hello->gossip == node.gossip());
+    }
+}
+
+TEST_CASE("a second process under this node's id is counted, and the operator is told what to do") {
+    // A copied data directory: the two answer for each other and lose each other's rows.
+    uv::Loop loop;
+    LiveNode third(loop, 1);
+    LiveNode original(loop, 2, 0, {third.gossip()});
+    REQUIRE(run_until(loop, [&] { return third.sees(original.id()) == MemberState::alive; }));
+    CHECK(original.core->warnings().empty());
+    LiveNode copy(loop, 2, 0, {third.gossip()});  // the same seed draws the same id
+    REQUIRE(copy.id() == original.id());
+    REQUIRE(run_until(loop, [&] {
+        return original.meters.identity_conflicts.value() + copy.meters.identity_conflicts.value() > 0;
+    }));
+    const auto& told = original.core->warnings().empty() ? *copy.core : *original.core;
+    REQUIRE(told.warnings().size() == 1);
+    CHECK(told.warnings().front().find("empty that directory") != std::string::npos);
+    CHECK(third.core->warnings().empty());
+}
