@@ -96,7 +96,7 @@ def test_manifests_that_are_none():
         missing = {"schemaVersion": 2, "mediaType": MANIFEST, "layers": [],
                    "config": {"mediaType": "a/b", "digest": digest_of(b"nobody has this"), "size": 15}}
         answer = put(json.dumps(missing).encode())
-        equal((answer.status, answer.code()), (400, "MANIFEST_BLOB_UNKNOWN"), "a blob nobody pushed")
+        equal((answer.status, answer.code()), (404, "MANIFEST_BLOB_UNKNOWN"), "a blob nobody pushed")
         text = b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % b"application/vnd.oci.image.index.v1+json"
         answer = put(text, "application/vnd.oci.image.index.v1+json", digest_of(b"other"))
         equal((answer.status, answer.code()), (400, "DIGEST_INVALID"), "a digest that is not its own")

@@ -150,7 +150,7 @@ def test_manifests_come_back_exactly():
         missing = json.dumps({**index, "manifests": [{"mediaType": MANIFEST, "size": 3,
                                                      "digest": digest_of(b"abc")}]}).encode()
         put = mesh[1].request("PUT", "/v2/m/m/manifests/bad", missing, {"Content-Type": index["mediaType"]})
-        equal((put.status, put.code()), (400, "MANIFEST_BLOB_UNKNOWN"), "index of a manifest nobody has")
+        equal((put.status, put.code()), (404, "MANIFEST_BLOB_UNKNOWN"), "index of a manifest nobody has")
 
 
 def test_delete_is_behind_a_flag_and_holds_everywhere():

@@ -35,3 +35,19 @@ TEST_CASE("errors of the rooms below become the status a client can act on") {
     CHECK(from_error({Errc::io, 5, "x"}).status == 500);
     CHECK(from_error({Errc::permission_denied, 0, "x"}).status == 403);
 }
+
+TEST_CASE("each code has the status that the distribution spec gives it") {
+    CHECK(status_of(ErrorCode::blob_unknown) == 404);
+    CHECK(status_of(ErrorCode::manifest_unknown) == 404);
+    CHECK(status_of(ErrorCode::name_unknown) == 404);
+    CHECK(status_of(ErrorCode::blob_upload_unknown) == 404);
+    // PUT manifest fails with 404 or 413 (endpoint table, end-7).
+    CHECK(status_of(ErrorCode::manifest_blob_unknown) == 404);
+    CHECK(status_of(ErrorCode::manifest_invalid) == 400);
+    CHECK(status_of(ErrorCode::digest_invalid) == 400);
+    CHECK(status_of(ErrorCode::size_invalid) == 400);
+    CHECK(status_of(ErrorCode::denied) == 403);
+    CHECK(status_of(ErrorCode::unsupported) == 405);  // deletes that are off: 400 or 405
+    CHECK(status_of(ErrorCode::range_invalid) == 416);
+    CHECK(status_of(ErrorCode::too_many_requests) == 429);
+}
