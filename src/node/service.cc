@@ -64,7 +64,7 @@ void Service::handle(r::Route route, const Client& client, OnAnswer answer) {
             } else if constexpr (std::is_same_v<T, r::PatchUpload>) {
                 patch_upload(std::move(ask), std::move(answer));
             } else if constexpr (std::is_same_v<T, r::PutUpload>) {
-                put_upload(std::move(ask), std::move(answer));
+                put_upload(std::move(ask), true, std::move(answer));
             } else if constexpr (std::is_same_v<T, r::UploadStatus>) {
                 upload_status(ask, std::move(answer));
             } else if constexpr (std::is_same_v<T, r::CancelUpload>) {

@@ -103,7 +103,8 @@ class Service {
     void start_upload(registry::StartUpload ask, OnAnswer answer);
     void open_upload(const registry::StartUpload& ask, OnAnswer answer);
     void patch_upload(registry::PatchUpload ask, OnAnswer answer);
-    void put_upload(registry::PutUpload ask, OnAnswer answer);
+    /// `resumable`: the client knows the session and may go on with it when the body breaks off.
+    void put_upload(registry::PutUpload ask, bool resumable, OnAnswer answer);
     void commit_upload(const Name& name, const registry::UploadId& id, const Digest& digest,
                        OnAnswer answer);
     void finish_push(const Name& name, const Digest& digest, std::uint64_t size, OnAnswer answer);

@@ -67,7 +67,7 @@ void Service::open_upload(const r::StartUpload& ask, OnAnswer answer) {
             put.id = r::make_upload_id(id, options_.upload_key, ask.name.repository);
             put.digest = *ask.digest;
             put.content_length = ask.content_length;
-            put_upload(std::move(put), answer);
+            put_upload(std::move(put), false, answer);
         },
         alg);
 }
@@ -116,7 +116,7 @@ void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
         }}});
 }
 
-void Service::put_upload(r::PutUpload ask, OnAnswer answer) {
+void Service::put_upload(r::PutUpload ask, bool resumable, OnAnswer answer) {
     const auto id = own_upload(ask.name, ask.id, answer);
     if (!id) return;
     if (ask.content_length == 0U) return commit_upload(ask.name, *id, ask.digest, std::move(answer));
@@ -125,12 +125,12 @@ void Service::put_upload(r::PutUpload ask, OnAnswer answer) {
     if (!write) return say(answer, write_refused(ask.name, ask.id, write.error()));
     writing_.insert(*id);
     answer(ServiceAnswer{UploadBody{
-        upload_files_[*id], [this, id = *id, ask](std::uint64_t bytes, Status read, OnAnswer then) {
+        upload_files_[*id], [this, id = *id, ask, resumable](std::uint64_t bytes, Status read, OnAnswer then) {
             writing_.erase(id);
             const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
             if (!read || !counted) {
                 uploads_.end_write(core_.now(), id);
-                if (!counted || is_over(read.error())) drop_upload(id);
+                if (!counted || !resumable || is_over(read.error())) drop_upload(id);
                 if (!read) return say(then, refusal(read.error(), r::ErrorCode::blob_upload_invalid));
                 return say(then, r::error_answer(counted.error()));
             }
