@@ -4,6 +4,8 @@
 #include <array>
 
 #include "base/clock.h"
+#include "base/log.h"
+#include "node/member_proof.h"
 #include "node/upload_body.h"
 #include "node/upload_proxy.h"
 #include "registry/answers.h"
@@ -37,6 +39,7 @@ struct HttpFront::Shared {
     Admin* admin = nullptr;
     ServedBytes served;
     std::optional<Mac> proxy_key;
+    std::optional<MemberGate> gate;  // on the loop only; with a core and a key
 };
 
 // --- the registry ------------------------------------------------------------------------------
@@ -68,7 +71,6 @@ class HttpFront::Registry final : public HttpHandler {
         client.loopback = is_loopback(exchange->remote().host);
         client.forwarded = request.headers.has("Forwarded") || request.headers.has("X-Forwarded-For") ||
                            request.headers.has("Via");
-        client.proxied = shared_->proxy_key && is_from_member(request, *shared_->proxy_key);
         auto route = registry::route(request);
         in_flight_->fetch_add(1);
         const Ticket ticket{exchange, std::make_shared<StreamId>(0),
@@ -87,11 +89,22 @@ class HttpFront::Registry final : public HttpHandler {
                 waiting->post([waiting] { send(*waiting, not_ready()); });
                 return;
             }
+            client.proxied = is_from_member(*shared, ticket.exchange->request());
             shared->service->handle(std::move(route), client, answer_to(shared, ticket));
         });
     }
 
   private:
+    /// True when another node of the mesh passes this request on, and proves it.
+    static bool is_from_member(Shared& shared, const http::Request& request) {
+        const auto field = request.headers.find(kMemberField);
+        if (!field || !shared.gate) return false;
+        const auto admitted =
+            shared.gate->admit(*field, request.method_name, request.target, wall_clock_ms());
+        if (!admitted) log::warn("member.proof_refused", {{"why", admitted.error().what}});
+        return admitted.has_value();
+    }
+
     static constexpr std::array<std::string_view, 4> kKinds{"manifest", "blob", "upload", "other"};
     static constexpr std::array<std::string_view, 6> kMethods{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"};
     static constexpr std::array<std::string_view, 4> kCodes{"2xx", "3xx", "4xx", "5xx"};
@@ -237,8 +250,9 @@ class HttpFront::Registry final : public HttpHandler {
 
     static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, ProxyTo& to) {
         const auto& exchange = ticket.exchange;
-        exchange->post([exchange, to = std::move(to), key = shared->proxy_key] {
-            proxy_upload(exchange, to.http, key.value_or(Mac{}));
+        exchange->post([exchange, to = to.http,
+                        pass = MemberPass{shared->proxy_key, shared->core->gossip().self().id, to.owner}] {
+            proxy_upload(exchange, to, pass);
         });
     }
 
@@ -294,7 +308,7 @@ HttpFront::HttpFront(uv::Loop& loop, FrontOptions options, Metrics& metrics)
               &metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="peer",transport="http")"),
               &metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="upstream",transport="http")")},
       in_flight_(std::make_shared<std::atomic<std::size_t>>(0)),
-      shared_(std::make_shared<Shared>(Shared{loop, nullptr, nullptr, nullptr, served_, options_.proxy_key})),
+      shared_(std::make_shared<Shared>(Shared{loop, nullptr, nullptr, nullptr, served_, options_.proxy_key, std::nullopt})),
       registry_meters_(metrics, "registry"),
       admin_meters_(metrics, "admin"),
       registry_(std::make_unique<Registry>(shared_, in_flight_, metrics)),
@@ -344,6 +358,7 @@ void HttpFront::serve(Core& core, Service& service, Admin& admin) {
     shared_->core = &core;
     shared_->service = &service;
     shared_->admin = &admin;
+    if (shared_->proxy_key) shared_->gate.emplace(*shared_->proxy_key, core.gossip().self().id);
 }
 
 void HttpFront::stop_accepting() {

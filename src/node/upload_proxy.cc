@@ -3,7 +3,9 @@
 #include <cerrno>
 #include <deque>
 
+#include "base/clock.h"
 #include "http/client_response.h"
+#include "node/member_proof.h"
 #include "registry/answers.h"
 #include "uv/poll.h"
 #include "uv/socket.h"
@@ -13,14 +15,9 @@ namespace fastreg::node {
 
 namespace {
 
-constexpr std::string_view kField = "Fastreg-Member";
 constexpr std::size_t kBlocksOnTheWayMax = 8;  // between the client and the other node
 constexpr Duration kSilenceMax = 60s;          // the other node may have to sync a large blob
 constexpr std::uint64_t kAnswerMax = 64U << 10U;
-
-std::string proof(const http::Request& request, const Mac& key) {
-    return to_hex(hmac_sha256(key, as_bytes(request.method_name + "\n" + request.target)));
-}
 
 /// One passed-on request. Owns itself until both sides are through.
 class Proxy final : public BodySink, public uv::PollHandler, public std::enable_shared_from_this<Proxy> {
@@ -30,12 +27,18 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
           http_(std::move(http)),
           timer_(exchange_->loop(), [this] { give_up("did not answer in time"); }) {}
 
-    void start(const Mac& key) {
+    void start(const MemberPass& pass) {
         self_ = shared_from_this();
         const http::Request& request = exchange_->request();
         chunked_ = request.chunked;
         std::string head = request.method_name + " " + request.target + " HTTP/1.1\r\nHost: " + http_.str() +
-                           "\r\nConnection: close\r\n" + std::string(kField) + ": " + proof(request, key) + "\r\n";
+                           "\r\nConnection: close\r\n";
+        if (pass.key) {
+            MemberProof proof{pass.self, pass.owner, wall_clock_ms(), {}};
+            secret_random(proof.nonce);
+            head += std::string(kMemberField) + ": " +
+                    member_field(*pass.key, request.method_name, request.target, proof) + "\r\n";
+        }
         for (const std::string_view name : {"Content-Type", "Content-Range"}) {
             if (const auto value = request.headers.find(name)) {
                 head += std::string(name) + ": " + std::string(*value) + "\r\n";
@@ -205,13 +208,7 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
 
 }  // namespace
 
-bool is_from_member(const http::Request& request, const Mac& key) {
-    const auto claim = request.headers.find(kField);
-    if (!claim) return false;
-    return equal_constant_time(as_bytes(*claim), as_bytes(proof(request, key)));
-}
-
-void proxy_upload(std::shared_ptr<Exchange> exchange, const Endpoint& http, const Mac& key) {
+void proxy_upload(std::shared_ptr<Exchange> exchange, const Endpoint& http, const MemberPass& pass) {
     if (exchange->done()) return;
     if (!uv::is_numeric(http)) {
         auto error = registry::make_error(registry::ErrorCode::blob_upload_unknown,
@@ -219,7 +216,7 @@ void proxy_upload(std::shared_ptr<Exchange> exchange, const Endpoint& http, cons
         auto answer = registry::error_answer(error);
         return exchange->respond(std::move(answer.head), std::move(answer.body));
     }
-    std::make_shared<Proxy>(std::move(exchange), http)->start(key);
+    std::make_shared<Proxy>(std::move(exchange), http)->start(pass);
 }
 
 }  // namespace fastreg::node

@@ -3,18 +3,23 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 
 #include "base/endpoint.h"
 #include "base/hash.h"
+#include "base/ids.h"
 #include "node/http_exchange.h"
 
 namespace fastreg::node {
 
-/// True when another node of the mesh passes this request on: it proves the mesh's key over method and
-/// target, so that the gate for remote writes was already passed there.
-[[nodiscard]] bool is_from_member(const http::Request& request, const Mac& key);
+/// By what the other node knows that the gate for remote writes was already passed here.
+struct MemberPass {
+    std::optional<Mac> key;  // none in a mesh without a key: nothing is proven
+    NodeId self;
+    NodeId owner;  // of the upload
+};
 
 /// Answers the exchange with what the node at `http` says; 503 when it cannot be reached.
-void proxy_upload(std::shared_ptr<Exchange> exchange, const Endpoint& http, const Mac& key);
+void proxy_upload(std::shared_ptr<Exchange> exchange, const Endpoint& http, const MemberPass& pass);
 
 }  // namespace fastreg::node
