@@ -215,10 +215,12 @@ void Clients::write_names(const PushPtr& push) {
     value.media_type = "application/vnd.oci.image.manifest.v1+json";
     value.size = manifest.bytes.size();
     changes.push_back({repo::manifest_key(manifest.digest), value.encode()});
-    for (const std::size_t index : push->blobs) {
+    std::map<Digest, std::uint64_t> sizes;  // two layers may be the same blob, and a row is written once
+    for (const std::size_t index : push->blobs) sizes[blobs_[index].digest] = blobs_[index].bytes.size();
+    for (const auto& [digest, size] : sizes) {
         repo::BlobLinkValue link;
-        link.size = blobs_[index].bytes.size();
-        changes.push_back({repo::blob_key(blobs_[index].digest), link.encode()});
+        link.size = size;
+        changes.push_back({repo::blob_key(digest), link.encode()});
     }
     changes.push_back({repo::tag_key(push->tag), repo::TagValue{manifest.digest}.encode()});
     const std::size_t at = begin_write(push->repo, push->tag, manifest.digest);
