@@ -2,6 +2,7 @@
 
 #include "transport/reception.h"
 #include "transport/tcp/shard.h"
+#include "uv/signal.h"
 #include "uv/loop_thread.h"
 
 namespace fastreg::transport {
@@ -104,7 +105,9 @@ struct TcpTransport::Impl {
 };
 
 TcpTransport::TcpTransport(uv::Loop& loop, Options options, DataHandler& handler)
-    : impl_(std::make_unique<Impl>(loop, std::move(options), handler)) {}
+    : impl_(std::make_unique<Impl>(loop, std::move(options), handler)) {
+    uv::ignore_broken_pipes();  // sendfile has no MSG_NOSIGNAL
+}
 
 TcpTransport::~TcpTransport() = default;
 
