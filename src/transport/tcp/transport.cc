@@ -2,8 +2,8 @@
 
 #include "transport/reception.h"
 #include "transport/tcp/shard.h"
-#include "uv/signal.h"
 #include "uv/loop_thread.h"
+#include "uv/signal.h"
 
 namespace fastreg::transport {
 
