@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "store/cache_db.h"
+#include "store/free_space.h"
 #include "store/fs.h"
 #include "store/layout.h"
 #include "store/meta_db.h"
@@ -13,10 +14,12 @@
 namespace fastreg::store {
 
 struct Shared {
-    Shared(Fs& disk, Layout where) : fs(disk), layout(std::move(where)), vfs(disk) {}
+    Shared(Fs& disk, Layout where)
+        : fs(disk), layout(std::move(where)), free_space(disk, layout.dir()), vfs(disk) {}
 
     Fs& fs;
     const Layout layout;
+    FreeSpace free_space;
     std::unique_ptr<FileLock> lock;  // goes last
     Vfs vfs;
     // Index thread only, once the store is open.

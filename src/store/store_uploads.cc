@@ -45,7 +45,7 @@ void Store::Impl::append(std::shared_ptr<UploadFile> upload, Block block, Done d
     on_disk(
         UploadOps::lane(*upload),
         [shared = shared, upload, block = std::move(block), min_free = options_.min_free_bytes] {
-            return UploadOps::append(shared->fs, *upload, block.filled(), min_free);
+            return UploadOps::append(shared->free_space, *upload, block.filled(), min_free);
         },
         [upload, bytes, done = std::move(done)](Status appended) {
             if (appended) UploadOps::written(*upload, bytes);
@@ -136,12 +136,14 @@ void Store::Impl::put_small(const Digest& digest,
         const std::string path = temporary("small");
         on_disk(
             lane_of(digest),
-            [shared = shared, digest, data, path]() -> Result<std::shared_ptr<File>> {
+            [shared = shared, digest, data, path,
+             min_free = options_.min_free_bytes]() -> Result<std::shared_ptr<File>> {
                 const auto found = digest_of(digest.alg, data);
                 if (found != digest) {
                     return fail(Errc::corrupt,
                                 "the bytes hash to " + found.str() + ", not to " + digest.str());
                 }
+                FR_TRY(shared->free_space.take(data.size(), min_free));
                 FR_TRY_ASSIGN(std::shared_ptr<File> file,
                               shared->fs.open(path, OpenMode::create_new));
                 if (auto written = file->pwrite(data, 0); !written) {

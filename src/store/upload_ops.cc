@@ -16,10 +16,14 @@ UploadFile::UploadFile(std::string path,
                        HashAlg alg)
     : path_(std::move(path)), lane_(lane), file_(std::move(file)), builder_(ChainBuilder(alg)) {}
 
-Status UploadOps::append(Fs& fs, UploadFile& upload, ByteView data, std::uint64_t min_free) {
+Status UploadOps::append(FreeSpace& free_space,
+                         UploadFile& upload,
+                         ByteView data,
+                         std::uint64_t min_free) {
     if (upload.failed_) return tl::unexpected<Error>(*upload.failed_);
     const auto attempt = [&]() -> Status {
         if (!upload.builder_) return fail(Errc::invalid_argument, "the upload was hashed already");
+        FR_TRY(free_space.take(data.size(), min_free));
         FR_TRY(upload.file_->pwrite(data, upload.hashed_bytes_));
         upload.builder_->update(data);
         upload.hashed_bytes_ += data.size();
@@ -27,11 +31,6 @@ Status UploadOps::append(Fs& fs, UploadFile& upload, ByteView data, std::uint64_
         if (upload.unsynced_bytes_ < kWritebackBytes) return {};
         upload.unsynced_bytes_ = 0;
         upload.file_->start_writeback();
-        FR_TRY_ASSIGN(const auto free, fs.free_space(upload.path_));
-        if (free < min_free) {
-            return fail(Errc::no_space, "the file system is down to " + human_bytes(free) +
-                                            " free; min-free keeps " + human_bytes(min_free));
-        }
         return {};
     };
     auto status = attempt();

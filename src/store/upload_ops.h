@@ -1,6 +1,7 @@
 // What the store does to uploads on their lanes and on the loop thread.
 #pragma once
 
+#include "store/free_space.h"
 #include "store/upload.h"
 
 namespace fastreg::store {
@@ -11,8 +12,9 @@ class UploadOps {
     [[nodiscard]] static std::uint64_t lane(const UploadFile& upload) { return upload.lane_; }
 
     // On its lane.
-    /// Writes and hashes the next bytes; after an error every later call answers with it.
-    static Status append(Fs& fs, UploadFile& upload, ByteView data, std::uint64_t min_free);
+    /// Writes and hashes the next bytes, if `free_space` has room for them; after an error every later
+    /// call answers with it.
+    static Status append(FreeSpace& free_space, UploadFile& upload, ByteView data, std::uint64_t min_free);
     /// The digest of all of it in the algorithm of `expected`; Errc::corrupt when it differs.
     [[nodiscard]] static Result<ChainBuilder::Result> hash(UploadFile& upload, const Digest& expected);
 

@@ -203,6 +203,43 @@ TEST_CASE("uploads count against the limit, and get nothing beyond it") {
     CHECK(rig.open_partial(make_blob(60'000, 14)).error().code == Errc::no_space);
 }
 
+TEST_CASE("many small uploads leave what min-free keeps") {
+    // The floor was looked at once per 32 MiB of one upload, so that smaller ones went below it.
+    constexpr std::uint64_t floor = 64U << 20U;
+    Rig rig(false);
+    rig.open();
+    rig.fs.set_capacity((1ULL << 40U) - *rig.fs.free_space(kDir) + floor + (3U << 20U));
+    rig.close();
+    auto options = test_options();
+    options.min_free_bytes = floor;
+    rig.open(std::move(options));
+    std::optional<Error> refused;
+    int stored = 0;
+    for (std::uint64_t seed = 100; seed < 120 && !refused; ++seed) {
+        const auto answer = rig.push(make_blob(500'000, seed));
+        if (answer) ++stored;
+        if (!answer) refused = answer.error();
+    }
+    REQUIRE(refused);
+    CHECK(refused->code == Errc::no_space);
+    CHECK(refused->what.find("min-free") != std::string::npos);
+    CHECK(stored >= 2);
+    // A row and its page in the log of a database are not asked for.
+    CHECK(*rig.fs.free_space(kDir) + (256U << 10U) >= floor);
+    CHECK(rig.store->totals().uploads == 0);
+
+    const auto small = make_blob(600'000, 130);
+    std::optional<Status> put;
+    rig.store->put_small(small.digest, small.data, true, Durability::durable,
+                         [&](Status s) { put = std::move(s); });
+    REQUIRE(put);
+    REQUIRE_FALSE(*put);
+    CHECK(put->error().code == Errc::no_space);
+
+    rig.fs.set_capacity(1ULL << 40U);  // it recovers by itself
+    CHECK(rig.push(make_blob(500'000, 131)));
+}
+
 TEST_CASE("small blobs are put whole and hashed when they are read") {
     // Manifests: a bit that flips on the disk must not reach a client.
     Rig rig;
