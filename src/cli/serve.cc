@@ -7,6 +7,7 @@
 #include "cli/sources.h"
 #include "cli/table.h"
 #include "config/keys.h"
+#include "node/data_dir.h"
 #include "node/key_file.h"
 #include "node/run.h"
 
@@ -35,6 +36,10 @@ Exit serve(const Invocation& invocation, const Console& console) {
         return Exit::usage;
     }
     log::start(config->log.level, config->log.format);
+    if (const auto made = node::prepare_data_dir(config->data_dir); !made) {
+        console.complain(describe(made.error()));
+        return Exit::failed;
+    }
     if (const auto key = node::load_or_make_key(*config); !key) {
         console.complain(describe(key.error()));
         // A key that is missing or malformed is for the operator to mend, like a flag.

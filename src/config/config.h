@@ -126,6 +126,8 @@ struct Config {
     /// The explicit number, or what the machine's cores suggest.
     [[nodiscard]] unsigned io_threads_for(unsigned cores) const;
     [[nodiscard]] unsigned disk_threads_for(unsigned cores) const;
+    /// Where cluster_key_file is unless it is named. Only there is a key made.
+    [[nodiscard]] std::string default_key_file() const { return data_dir + "/cluster.key"; }
     [[nodiscard]] std::string admin_socket() const { return data_dir + "/admin.sock"; }
 };
 

@@ -8,8 +8,9 @@ constexpr std::string_view kTop =
     R"(# FastReg: every key of the configuration, with its default value. A file may leave out any of them.
 #
 # Read from /etc/fastreg/fastreg.toml, or from --config FILE. Each key is also a flag (--http-listen)
-# and an environment variable (FASTREG_HTTP_LISTEN; an empty one counts as not set). Flags win over
-# the environment, the environment over this file. An unknown key is an error.
+# and an environment variable (FASTREG_HTTP_LISTEN; an empty one counts as not set, but FASTREG_JOIN
+# may not be empty). Flags win over the environment, the environment over this file. An unknown key
+# is an error.
 #
 # Sizes: bytes (4096) or a number with KiB, MiB, GiB, TiB (powers of 1024) or KB, MB, GB, TB (of 1000).
 # Durations: a number with its unit: "500ms", "30s", "5m", "1h", "2d".

@@ -33,7 +33,7 @@ const std::array kKeys{
         "The mesh this node belongs to; meshes of different names never merge.", FR_AT(cluster)},
     Key{"cluster-key-file", Type::path, "FILE", "", 0, 4096, kRestart,
         "The shared secret of the mesh, at least 16 bytes. Empty: <data-dir>/cluster.key, made on "
-        "the first start of a node without seeds.",
+        "the first start of a node without seeds; another path must have a key.",
         FR_AT(cluster_key_file)},
     Key{"insecure-mesh", Type::boolean, "", "false", 0, 0, kRestart,
         "Nodes do not prove the key to each other. For labs.", FR_AT(insecure_mesh)},

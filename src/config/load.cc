@@ -56,6 +56,8 @@ class Loader {
     }
 
     void set(const Key& key, std::string_view text, Origin origin, const std::string& place) {
+        // An unset variable in a unit file must not turn a node into a mesh of its own.
+        if (key.type == Type::endpoints && text.empty()) return complain(place + " is empty; write HOST:PORT");
         const auto done = assign(key, text, loaded_.config);
         if (!done) return complain(place + " " + done.error().what);
         loaded_.origins.find(key.path)->second = origin;
@@ -112,6 +114,11 @@ class Loader {
         if (!text) {
             return complain(place + " wants " + wanted(key) + ", not " + kind_of(node));
         }
+        // "join = []" is the default written out; a seed that is "" is a slip.
+        if (const auto* list = node.as_array(); list != nullptr && list->empty()) {
+            loaded_.origins.find(key.path)->second = Origin::file;
+            return;
+        }
         set(key, *text, Origin::file, place);
     }
 
@@ -130,7 +137,7 @@ class Loader {
             for (const toml::node& item : *array) {
                 const auto* text = item.as_string();
                 if (text == nullptr) return std::nullopt;
-                all += (all.empty() ? "" : ",") + text->get();
+                all += (&item == &array->front() ? "" : ",") + text->get();
             }
             return all;
         }
@@ -178,7 +185,9 @@ class Loader {
 
     void read_variable(const std::string& name, const std::string& value) {
         // An empty variable is how a shell or a compose file says "not set".
-        if (!name.starts_with("FASTREG_") || name == "FASTREG_CONFIG" || value.empty()) return;
+        // Seeds alone are asked for: a node that misses its own would make a mesh of one, with a new key.
+        if (!name.starts_with("FASTREG_") || name == "FASTREG_CONFIG") return;
+        if (value.empty() && name != "FASTREG_JOIN") return;
         for (std::size_t i = 0; i < variables_.size(); ++i) {
             if (variables_[i] == name) {
                 return set(keys()[i], value, Origin::environment, "environment: " + name + ":");
@@ -195,7 +204,7 @@ class Loader {
         // The first --join replaces the seeds of the file; the further ones add to it.
         auto& origin = loaded_.origins.find(key->path)->second;
         std::string text = value;
-        if (key->type == Type::endpoints && origin == Origin::flag && !value.empty()) {
+        if (key->type == Type::endpoints && origin == Origin::flag) {
             text = print(*key, loaded_.config) + "," + value;
         }
         set(*key, text, Origin::flag, flag_of(*key) + ":");
@@ -219,7 +228,7 @@ class Loader {
         }
         while (config.data_dir.size() > 1 && config.data_dir.back() == '/') config.data_dir.pop_back();
         if (config.cluster_key_file.empty()) {
-            config.cluster_key_file = config.data_dir + "/cluster.key";
+            config.cluster_key_file = config.default_key_file();
         }
         if (config.name.empty()) config.name = machine.host_name.substr(0, 64);
         if (config.name.empty()) config.name = "node";

@@ -117,12 +117,14 @@ Status assign_listen(const Key& key, std::string_view text, Endpoint& out) {
 
 Status assign_endpoints(const Key& key, std::string_view text, std::vector<Endpoint>& out) {
     std::vector<Endpoint> list;
-    while (!text.empty()) {
+    for (bool more = !text.empty(); more;) {
         const auto comma = text.find(',');
         std::string_view item = text.substr(0, comma);
-        text = comma == std::string_view::npos ? std::string_view{} : text.substr(comma + 1);
+        more = comma != std::string_view::npos;
+        if (more) text.remove_prefix(comma + 1);
         while (!item.empty() && item.front() == ' ') item.remove_prefix(1);
         while (!item.empty() && item.back() == ' ') item.remove_suffix(1);
+        if (item.empty()) return fail(Errc::invalid_argument, "is empty; write HOST:PORT");
         FR_TRY_ASSIGN(Endpoint endpoint, Endpoint::parse(item));
         bool any = false;
         (void)numeric(endpoint.host, any);

@@ -7,7 +7,6 @@
 
 #include <array>
 #include <cerrno>
-#include <filesystem>
 
 #include "base/bytes.h"
 #include "config/key_file.h"
@@ -114,12 +113,13 @@ Result<std::string> load_or_make_key(const config::Config& config) {
                         ", and joining a mesh needs the key of that mesh: copy it from a member "
                         "(`fastreg key show` there), or run with --insecure-mesh");
     }
-    std::error_code error;
-    const auto folder = std::filesystem::path(config.cluster_key_file).parent_path();
-    if (!folder.empty()) std::filesystem::create_directories(folder, error);
-    if (error) {
-        return fail(Errc::io, "making the directory " + folder.string() + " for the cluster key",
-                    error.value());
+    // A mistyped path must not become a mesh of its own.
+    if (config.cluster_key_file != config.default_key_file()) {
+        return fail(Errc::not_found,
+                    "there is no cluster key at " + config.cluster_key_file +
+                        ", which cluster-key-file names: copy the key of the mesh to it (`fastreg key show` on a "
+                        "member), or leave cluster-key-file out and the first node makes " +
+                        config.default_key_file());
     }
     FR_TRY_ASSIGN(const std::string fresh, fresh_key());
     FR_TRY(write_key(config.cluster_key_file, fresh));

@@ -7,6 +7,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/worker.h"
+#include "node/data_dir.h"
 #include "node/key_file.h"
 #include "node/system.h"
 #include "wire/handshake.h"
@@ -66,6 +67,7 @@ Status Node::run() {
 }
 
 Status Node::open_store() {
+    FR_TRY(prepare_data_dir(config_.data_dir));
     FR_TRY_ASSIGN(key_, load_or_make_key(config_));
     FR_TRY_ASSIGN(const std::uint64_t disk, file_system_size(config_.data_dir));
     fs_ = std::make_unique<store::PosixFs>();

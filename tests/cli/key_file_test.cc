@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "fake_node.h"
+#include "node/data_dir.h"
 #include "node/key_file.h"
 
 using namespace fastreg;
@@ -69,12 +70,40 @@ TEST_CASE("a key file that cannot be a key is refused by name and left as it is"
     CHECK(!node::load_or_make_key(config));
 }
 
-TEST_CASE("the folder of the key is made, and a stale half is swept away") {
-    // kill -9 between writing and linking leaves cluster.key.new behind.
+TEST_CASE("a named key file that is missing is an error and is not made") {
+    // A mistyped path would start another mesh, whose key nobody else has.
     const Folder folder;
     auto config = config_in(folder);
-    config.cluster_key_file = folder.path() + "/a/b/cluster.key";
-    CHECK(node::load_or_make_key(config));
+    config.cluster_key_file = folder.path() + "/a/cluster.kye";
+    const auto refused = node::load_or_make_key(config);
+    REQUIRE(!refused);
+    CHECK(refused.error().code == Errc::not_found);
+    CHECK(refused.error().what.find("there is no cluster key at " + config.cluster_key_file) != std::string::npos);
+    CHECK(refused.error().what.find("leave cluster-key-file out") != std::string::npos);
+    CHECK(::access((folder.path() + "/a").c_str(), F_OK) != 0);
+    const Ran ran = run_cli({"--data-dir", folder.path(), "--cluster-key-file", config.cluster_key_file});
+    CHECK(ran.code() == 2);
+    CHECK(folder.read("cluster.key").empty());
+}
+
+TEST_CASE("a data directory that is a file, or under one, is refused by name before the key") {
+    const Folder folder;
+    folder.write("f", "x");
+    for (const std::string& path : {folder.path() + "/f", folder.path() + "/f/under"}) {
+        CAPTURE(path);
+        const Ran ran = run_cli({"--data-dir", path});
+        CHECK(ran.code() == 1);
+        CHECK(ran.says("the data directory " + path + " cannot be made"));
+        CHECK(ran.says("--data-dir"));
+        CHECK(!ran.says("cluster key"));
+    }
+    CHECK(node::prepare_data_dir(folder.path() + "/a/b"));
+    CHECK(node::prepare_data_dir(folder.path() + "/a/b"));
+}
+
+TEST_CASE("a stale half of a key is swept away") {
+    // kill -9 between writing and linking leaves cluster.key.new behind.
+    const Folder folder;
     folder.write("cluster.key.new", "half");
     CHECK(node::load_or_make_key(config_in(folder)).value().size() == 64);
     CHECK(folder.read("cluster.key.new").empty());

@@ -215,6 +215,27 @@ TEST_CASE("--join adds to itself and replaces the seeds of the file") {
     CHECK(config->join[2].str() == "10.0.0.4:4");
 }
 
+TEST_CASE("an empty seed is refused and does not make a mesh of one") {
+    // --join "$SEED" with SEED unset would start a mesh of its own and make a new key for it.
+    for (const std::string value : {"", " ", ",", "10.0.0.1:7946, "}) {
+        CAPTURE(value);
+        Sources sources = on_a_machine();
+        sources.flags = {{"join", value}};
+        REQUIRE(!load(sources));
+        CHECK(has(load(sources).error().what, "--join: is empty; write HOST:PORT"));
+        sources.flags = {{"join", "10.0.0.1:7946"}, {"join", value}};
+        CHECK(!load(sources));
+        sources.flags = {};
+        sources.environment = {{"FASTREG_JOIN", value}};
+        REQUIRE(!load(sources));
+        CHECK(has(load(sources).error().what, "FASTREG_JOIN: is empty; write HOST:PORT"));
+        CHECK(has(refusal("join = \"" + value + "\"\n"), "join: is empty; write HOST:PORT"));
+        CHECK(refusal("join = [\"" + value + "\"]\n") != "taken");
+    }
+    CHECK(has(refusal("join = [\"\"]\n"), "join: is empty; write HOST:PORT"));
+    CHECK(from_file("join = []\n")->join.empty());
+}
+
 TEST_CASE("variables that Kubernetes makes for a service of this name are passed over") {
     // FASTREG_PORT=tcp://... appears in every pod beside a service called fastreg.
     Sources sources = on_a_machine();

@@ -1,0 +1,14 @@
+// The data directory at the start: made if it is not there, and refused in words when it cannot hold
+// anything. Blocking; before the cluster key and the store, which are in it.
+#pragma once
+
+#include <string>
+
+#include "base/result.h"
+
+namespace fastreg::node {
+
+/// A directory at `path` that this user may write to. The error says what to do.
+[[nodiscard]] Status prepare_data_dir(const std::string& path);
+
+}  // namespace fastreg::node
