@@ -29,8 +29,7 @@ using RangeAnswer =
     std::variant<RangeIgnored, RangeUnsatisfiable, RangeTooMany, ByteRange, std::vector<ByteRange>>;
 
 /// `field` is the value of Range ("" when absent). Ends are clamped to `size`; of several ranges
-/// those that lie outside are dropped, and a single one left is a plain ByteRange. An inverted
-/// range
+/// those that lie outside are dropped, and a single one left is a plain ByteRange. An inverted range
 /// ("500-0") counts as unsatisfiable, which is what registries' clients expect.
 [[nodiscard]] RangeAnswer parse_range(std::string_view field, std::uint64_t size);
 
