@@ -33,9 +33,8 @@ Result<Query> parse_query(std::string_view text) {
         auto key = percent_decode(pair.substr(0, equals));
         auto value = percent_decode(equals == std::string_view::npos ? std::string_view{}
                                                                      : pair.substr(equals + 1));
-        if (!key || !value) {
-            return fail(Errc::invalid_argument, "the query has a broken percent sequence");
-        }
+        if (!key) return fail(Errc::invalid_argument, "the query has " + key.error().what);
+        if (!value) return fail(Errc::invalid_argument, "the query has " + value.error().what);
         query.emplace_back(std::move(*key), std::move(*value));
     }
     return query;
@@ -137,7 +136,7 @@ Result<Target> parse_target(std::string_view target) {
     }
     const std::size_t question = target.find('?');
     auto path = percent_decode(target.substr(0, question));
-    if (!path) return fail(Errc::invalid_argument, "the path has a broken percent sequence");
+    if (!path) return fail(Errc::invalid_argument, "the path has " + path.error().what);
     Target parsed;
     parsed.path = std::move(*path);
     if (question != std::string_view::npos) {
@@ -163,20 +162,25 @@ std::string percent_encode(std::string_view text) {
     return out;
 }
 
-std::optional<std::string> percent_decode(std::string_view text) {
+Result<std::string> percent_decode(std::string_view text) {
+    const auto broken = [] {
+        return fail(Errc::invalid_argument, "a broken percent sequence; it must read %XX");
+    };
     std::string out;
     out.reserve(text.size());
     for (std::size_t i = 0; i < text.size(); ++i) {
         char c = text[i];
         if (c == '%') {
-            if (text.size() - i < 3) return std::nullopt;
+            if (text.size() - i < 3) return broken();
             const int high = hex_value(text[i + 1]);
             const int low = hex_value(text[i + 2]);
-            if (high < 0 || low < 0) return std::nullopt;
+            if (high < 0 || low < 0) return broken();
             c = static_cast<char>(high * 16 + low);
             i += 2;
         }
-        if (c == '\0') return std::nullopt;
+        if (c == '\0') {
+            return fail(Errc::invalid_argument, "the byte 0x00 (%00), which is forbidden");
+        }
         out += c;
     }
     return out;

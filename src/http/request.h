@@ -78,8 +78,8 @@ struct Target {
 
 /// "a b/c" -> "a%20b%2Fc": everything but letters, digits and -._~ is escaped.
 [[nodiscard]] std::string percent_encode(std::string_view text);
-/// Fails on a broken sequence.
-[[nodiscard]] std::optional<std::string> percent_decode(std::string_view text);
+/// Fails on a broken sequence and on the byte NUL, and says which of the two it was.
+[[nodiscard]] Result<std::string> percent_decode(std::string_view text);
 
 /// ASCII without case.
 [[nodiscard]] bool equal_ignoring_case(std::string_view a, std::string_view b);

@@ -31,6 +31,18 @@ TEST_CASE("absolute targets lose their host, and nothing else is a target") {
     }
 }
 
+TEST_CASE("a forbidden byte is not called a broken percent sequence") {
+    for (const std::string target : {"/v2/a%00b", "/v2/?a%00=b", "/v2/?a=%00"}) {
+        CAPTURE(target);
+        const std::string why = parse_target(target).error().what;
+        CHECK(why.find("forbidden") != std::string::npos);
+        CHECK(why.find("broken") == std::string::npos);
+    }
+    CHECK(parse_target("/v2/%0")
+              .error()
+              .what.find("the path has a broken percent sequence") == 0);
+}
+
 TEST_CASE("percent encoding goes there and back") {
     std::string all;
     for (int c = 1; c < 256; ++c) all += static_cast<char>(c);
