@@ -222,8 +222,12 @@ class HttpFront::Registry final : public HttpHandler {
         exchange->post([shared, ticket, exchange, body = std::move(body)]() mutable {
             exchange->read_body(body.max, [shared, ticket, exchange, then = std::move(body.then)](Result<Bytes> bytes) mutable {
                 if (!bytes) {
-                    return send(*exchange, registry::error_answer(registry::from_error(
-                                               bytes.error(), registry::ErrorCode::manifest_invalid)));
+                    const bool promised = exchange->request().content_length.has_value();
+                    const auto error = registry::from_body_error(
+                        bytes.error(), promised ? registry::ErrorCode::size_invalid
+                                                : registry::ErrorCode::manifest_invalid);
+                    count(*ticket.by_code, error.status);
+                    return send(*exchange, registry::error_answer(error));
                 }
                 shared->loop.post([shared, ticket, then = std::move(then), bytes = std::move(*bytes)]() mutable {
                     if (shared->service != nullptr) then(std::move(bytes), answer_to(shared, ticket));
@@ -272,7 +276,7 @@ class HttpFront::AdminDoor final : public HttpHandler {
         exchange->read_body(kBodyMax, [shared = shared_, exchange](Result<Bytes> body) {
             if (!body) {
                 http::ResponseHead head;
-                head.status = 413;
+                head.status = body.error().code == Errc::too_large ? 413 : 400;
                 return exchange->respond(std::move(head));
             }
             shared->loop.post([shared, exchange, text = std::string(as_text(*body))]() mutable {

@@ -15,6 +15,9 @@ namespace {
 bool is_over(const Error& e) {
     return e.code == Errc::no_space || e.code == Errc::io || e.code == Errc::too_large;
 }
+r::Answer body_refused(const Error& why) {
+    return r::error_answer(r::from_body_error(why, r::ErrorCode::blob_upload_invalid));
+}
 r::Answer write_refused(const r::Name& name, const std::string& id, const r::UploadRefused& why) {
     if (why.offset) return r::upload_out_of_order(name, id, *why.offset);
     return r::error_answer(why.error);
@@ -104,7 +107,7 @@ void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
             uploads_.end_write(core_.now(), id);
             if (!read) {
                 if (is_over(read.error())) drop_upload(id);
-                return say(then, refusal(read.error(), r::ErrorCode::blob_upload_invalid));
+                return say(then, body_refused(read.error()));
             }
             if (!counted) {
                 drop_upload(id);
@@ -131,7 +134,7 @@ void Service::put_upload(r::PutUpload ask, bool resumable, OnAnswer answer) {
             if (!read || !counted) {
                 uploads_.end_write(core_.now(), id);
                 if (!counted || !resumable || is_over(read.error())) drop_upload(id);
-                if (!read) return say(then, refusal(read.error(), r::ErrorCode::blob_upload_invalid));
+                if (!read) return say(then, body_refused(read.error()));
                 return say(then, r::error_answer(counted.error()));
             }
             commit_upload(ask.name, id, ask.digest, std::move(then));

@@ -69,7 +69,10 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
     }
     void on_end(Status status) override {
         body_over_ = true;
-        if (!status) return finish();  // the other node sees a short body
+        if (!status) {  // the other node sees a short body
+            answer_with(registry::from_body_error(status.error(), registry::ErrorCode::blob_upload_invalid));
+            return finish();
+        }
         if (chunked_) tail_ = http::kLastChunk;
         watch();
     }
@@ -176,9 +179,12 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
         auto error = registry::make_error(registry::ErrorCode::unavailable,
                                           "the node that holds this upload, " + http_.str() + ", " + why);
         error.retry_after_s = 2;
+        answer_with(error);
+        finish();
+    }
+    void answer_with(const registry::ApiError& error) {
         auto answer = registry::error_answer(error);
         if (!exchange_->done()) exchange_->respond(std::move(answer.head), std::move(answer.body));
-        finish();
     }
     void finish() {
         poll_.close();

@@ -131,6 +131,16 @@ ApiError from_error(const Error& error, ErrorCode missing) {
     return make_error(ErrorCode::unknown, describe(error));
 }
 
+ApiError from_body_error(const Error& error, ErrorCode invalid) {
+    const bool stopped = error.code == Errc::timeout;
+    if (!stopped && error.code != Errc::network && error.code != Errc::protocol) {
+        return from_error(error, invalid);
+    }
+    ApiError answer = make_error(invalid, error.what);
+    answer.status = stopped ? 408 : 400;
+    return answer;
+}
+
 std::string to_json(const ApiError& error) {
     nlohmann::ordered_json entry = {{"code", name_of(error.code)}, {"message", error.message}};
     if (!error.detail.empty()) entry["detail"] = error.detail;

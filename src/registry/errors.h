@@ -49,6 +49,10 @@ struct ApiError {
 /// For errors of the rooms below. `missing` says what a plain not_found means here.
 [[nodiscard]] ApiError from_error(const Error& error, ErrorCode missing = ErrorCode::blob_unknown);
 
+/// For a request whose body did not arrive. What the client did (it went away, it broke the framing: 400; it
+/// stopped sending: 408) has the code `invalid`; the rest is from_error.
+[[nodiscard]] ApiError from_body_error(const Error& error, ErrorCode invalid);
+
 /// {"errors":[{"code":"...","message":"...","detail":"..."}]}
 [[nodiscard]] std::string to_json(const ApiError& error);
 

@@ -36,6 +36,19 @@ TEST_CASE("errors of the rooms below become the status a client can act on") {
     CHECK(from_error({Errc::permission_denied, 0, "x"}).status == 403);
 }
 
+TEST_CASE("a body that does not arrive is the client's fault, a disk that refuses it is not") {
+    for (const Errc code : {Errc::network, Errc::protocol}) {
+        const ApiError error = from_body_error({code, 0, "x"}, ErrorCode::blob_upload_invalid);
+        CHECK(error.status == 400);
+        CHECK(error.code == ErrorCode::blob_upload_invalid);
+        CHECK(error.retry_after_s == 0);
+    }
+    CHECK(from_body_error({Errc::timeout, 0, "x"}, ErrorCode::size_invalid).status == 408);
+    CHECK(from_body_error({Errc::no_space, 0, "x"}, ErrorCode::size_invalid).status == 507);
+    CHECK(from_body_error({Errc::too_large, 0, "x"}, ErrorCode::size_invalid).status == 413);
+    CHECK(from_body_error({Errc::io, 5, "x"}, ErrorCode::size_invalid).status == 500);
+}
+
 TEST_CASE("each code has the status that the distribution spec gives it") {
     CHECK(status_of(ErrorCode::blob_unknown) == 404);
     CHECK(status_of(ErrorCode::manifest_unknown) == 404);
