@@ -1,5 +1,8 @@
 #include "node/admin.h"
 
+#include <algorithm>
+#include <array>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
@@ -22,6 +25,20 @@ AdminAnswer error(int status, std::string_view code, std::string message) {
 }
 
 constexpr Duration kJoinPatience = 8s;
+
+/// What may be done at a path; "" for a path that is none of ours.
+std::string methods_of(std::string_view path) {
+    constexpr std::array<std::string_view, 5> kReads{"/metrics", "/v1/status", "/v1/peers", "/v1/blobs", "/v1/key"};
+    if (path == "/v1/verify") return "GET, HEAD, POST";
+    if (path == "/v1/join" || path == "/v1/leave") return "POST";
+    const bool reads = std::find(kReads.begin(), kReads.end(), path) != kReads.end();
+    return reads || path.starts_with("/v1/blobs/") ? "GET, HEAD" : "";
+}
+
+/// In ms, to the microsecond.
+double rounded_ms(Duration d) {
+    return std::round(seconds_of(d) * 1e6) / 1e3;
+}
 
 }  // namespace
 
@@ -93,7 +110,11 @@ void Admin::handle(const http::Request& request, std::string body, bool local, O
     if (post && path == "/v1/join") return join(body, std::move(answer));
     if (post && path == "/v1/leave") return leave(answer);
     if (post && path == "/v1/verify") return verify(body, answer);
-    answer(error(404, "unknown_path", "this node has no " + path));
+    const std::string allowed = methods_of(path);
+    if (allowed.empty()) return answer(error(404, "unknown_path", "this node has no " + path));
+    auto refused = error(405, "wrong_method", request.method_name + " is not done here; allowed: " + allowed);
+    refused.allow = allowed;
+    answer(std::move(refused));
 }
 
 void Admin::status(const OnAdminAnswer& answer) {
@@ -164,7 +185,7 @@ void Admin::peers(const OnAdminAnswer& answer) {
             {"transfer_addr", member.transfer.str()},
             {"rdma_addr", member.rdma.str()},
             {"http_addr", member.http.str()},
-            {"rtt_ms", rtt && !self ? Json(seconds_of(*rtt) * 1000) : Json()},
+            {"rtt_ms", rtt && !self ? Json(rounded_ms(*rtt)) : Json()},
             {"transport", known && !self ? Json("tcp") : Json()},
             {"bytes_in", known ? moved->second.bytes_in : 0},
             {"bytes_out", known ? moved->second.bytes_out : 0},
@@ -188,6 +209,9 @@ void Admin::blobs(const http::Request& request, const OnAdminAnswer& answer) {
         }
     }
     const std::string after(request.query_value("after").value_or(""));
+    if (!after.empty() && !Digest::parse(after)) {
+        return answer(error(400, "invalid_argument", "after must be a digest, as \"next\" of the page before"));
+    }
     struct Row {
         std::uint64_t size = 0, bytes = 0;
         bool complete = false, home = false;
@@ -317,9 +341,13 @@ void Admin::verify(const std::string& body, const OnAdminAnswer& answer) {
     }
     const Json json = Json::parse(body.empty() ? "{}" : body, nullptr, false);
     if (!json.is_object()) return answer(error(400, "invalid_argument", "send {\"digest\": \"sha256:...\"} or {}"));
+    const Json which = json.value("digest", Json());
+    if (!which.is_null() && !which.is_string()) {
+        return answer(error(400, "invalid_argument", "digest must be a string, or null for every blob"));
+    }
     auto verify = std::make_unique<Verify>();
-    if (json.contains("digest") && json["digest"].is_string()) {
-        const auto digest = Digest::parse(json["digest"].get<std::string>());
+    if (which.is_string()) {
+        const auto digest = Digest::parse(which.get<std::string>());
         if (!digest) return answer(error(400, "invalid_argument", digest.error().what));
         const auto info = core_.store().find(*digest);
         if (!info) return answer(error(404, "not_found", "this node does not have " + digest->str()));

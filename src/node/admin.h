@@ -19,6 +19,7 @@ struct AdminAnswer {
     int status = 200;
     std::string type = "application/json";
     std::string body;
+    std::string allow = {};  // with 405: the Allow field
 };
 using OnAdminAnswer = std::function<void(AdminAnswer)>;
 

@@ -285,6 +285,7 @@ class HttpFront::AdminDoor final : public HttpHandler {
                         http::ResponseHead head;
                         head.status = given.status;
                         head.headers.set("Content-Type", given.type);
+                        if (!given.allow.empty()) head.headers.set("Allow", given.allow);
                         head.content_length = given.body.size();
                         exchange->respond(std::move(head), std::move(given.body));
                     });

@@ -83,6 +83,72 @@ def test_uploads_that_lie():
         equal(node.get(place).status, 404, "and gone")
 
 
+def test_bodies_that_break_off():
+    """A client that goes away is at fault itself: 400, not a 503 that would wake an operator."""
+    with Mesh(2) as mesh:
+        node = mesh[1]
+        for through in mesh.nodes:  # the second passes the request on to the first
+            place = node.request("POST", "/v2/u/cut/blobs/uploads/").header("Location")
+            for method, path, framing in (("PATCH", place, "Content-Length: 1000000"),
+                                          ("PATCH", place, "Transfer-Encoding: chunked"),
+                                          ("PUT", f"{place}?digest={digest_of(b'x')}", "Content-Length: 100")):
+                got = raw(through, f"{method} {path} HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n5\r\nab".encode(),
+                          half_close=True)
+                check(got.startswith(b"HTTP/1.1 400 ") and b"BLOB_UPLOAD_INVALID" in got,
+                      f"{method} with {framing} through node {through.number}: {got[:300]!r}")
+                until(lambda: node.get(place).status == 204, "the session is free for the next chunk")
+        for framing, code in (("Content-Length: 100", b"SIZE_INVALID"),
+                              ("Transfer-Encoding: chunked", b"MANIFEST_INVALID")):
+            got = raw(node, f"PUT /v2/u/cut/manifests/t HTTP/1.1\r\nHost: a\r\n{framing}\r\n\r\n5\r\nab".encode(),
+                      half_close=True)
+            check(got.startswith(b"HTTP/1.1 400 ") and code in got, f"{framing}: {got[:300]!r}")
+        with node.connect() as s:  # gone at once, without waiting for the answer
+            s.sendall(f"PATCH {place} HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\nab".encode())
+        def counted(code):
+            page = ask_admin(node, "GET", "/metrics")[2].decode()
+            return sum(int(line.split()[-1]) for line in page.splitlines()
+                       if line.startswith("fastreg_http_requests_total") and f'code="{code}"' in line)
+        until(lambda: counted("4xx") >= 6, "all are counted")
+        equal(counted("5xx"), 0, "none of them as a fault of the node")
+
+
+def ask_admin(node, method, path, body=b""):
+    """(status, head, body) of one request over the admin socket."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.settimeout(20)
+        s.connect(os.path.join(node.data_dir, "admin.sock"))
+        s.sendall(f"{method} {path} HTTP/1.1\r\nHost: admin\r\nConnection: close\r\n"
+                  f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        data = b""
+        while piece := s.recv(65536):
+            data += piece
+    head, _, answer = data.partition(b"\r\n\r\n")
+    return int(head.split()[1]), head.decode(), answer
+
+
+def test_admin_requests_that_make_no_sense():
+    """A mistyped request must not start work over the whole store, nor look like an empty store."""
+    with Mesh(2) as mesh:
+        node = mesh[1]
+        node.push_blob("a/a", b"one blob")
+        for body in (b'{"digest":5}', b'{"digest":["x"]}', b'{"digest":"sha256:x"}', b"[]", b"x"):
+            equal(ask_admin(node, "POST", "/v1/verify", body)[0], 400, f"verify {body!r}")
+        equal(json.loads(ask_admin(node, "GET", "/v1/verify")[2])["state"], "idle", "nothing was verified")
+        equal(ask_admin(node, "POST", "/v1/verify", b'{"digest":null}')[0], 202, "null is everything")
+        equal(ask_admin(node, "GET", "/v1/blobs?after=zzz")[0], 400, "after=zzz")
+        equal(ask_admin(node, "GET", f"/v1/blobs?after={digest_of(b'no blob')}")[0], 200, "any digest will do")
+        for method, path, allow in (("POST", "/v1/status", "GET, HEAD"), ("DELETE", "/v1/blobs/x", "GET, HEAD"),
+                                    ("GET", "/v1/leave", "POST"), ("PUT", "/v1/verify", "GET, HEAD, POST")):
+            status, head, _ = ask_admin(node, method, path)
+            equal(status, 405, f"{method} {path}")
+            check(f"\r\nAllow: {allow}\r\n" in head, f"{method} {path}: {head}")
+        equal(ask_admin(node, "GET", "/v1/nothing")[0], 404, "no such path")
+        def rtt():
+            return [p["rtt_ms"] for p in node.peers() if not p["self"] and p["rtt_ms"]]
+        until(rtt, "a round trip was measured")
+        check(all(round(ms, 3) == ms for ms in rtt()), f"rounded: {rtt()}")
+
+
 def test_manifests_that_are_none():
     """Over the limit, not JSON, of a foreign kind, or naming blobs that nobody pushed."""
     with Mesh(1) as mesh:
