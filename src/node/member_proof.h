@@ -16,6 +16,8 @@
 namespace fastreg::node {
 
 inline constexpr std::string_view kMemberField = "Fastreg-Member";
+/// Its value in a mesh without a key: it proves nothing, and says that the request was passed on once.
+inline constexpr std::string_view kNoProof = "0";
 /// How far the clocks of two nodes may be apart.
 inline constexpr std::uint64_t kMemberSkewMs = 60'000;
 

@@ -38,6 +38,8 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
             secret_random(proof.nonce);
             head += std::string(kMemberField) + ": " +
                     member_field(*pass.key, request.method_name, request.target, proof) + "\r\n";
+        } else {
+            head += std::string(kMemberField) + ": " + std::string(kNoProof) + "\r\n";
         }
         for (const std::string_view name : {"Content-Type", "Content-Range"}) {
             if (const auto value = request.headers.find(name)) {
@@ -216,6 +218,14 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
 
 void proxy_upload(std::shared_ptr<Exchange> exchange, const Endpoint& http, const MemberPass& pass) {
     if (exchange->done()) return;
+    // Whoever sent it meant this node to be the owner: passing it on again could go round for ever.
+    if (exchange->request().headers.has(kMemberField)) {
+        auto answer = registry::error_answer(registry::make_error(
+            registry::ErrorCode::unavailable,
+            "a node passed this request on to here, but the upload is held by node " + pass.owner.brief() +
+                ", which is another; does it advertise the HTTP address of this one?"));
+        return exchange->respond(std::move(answer.head), std::move(answer.body));
+    }
     if (!uv::is_numeric(http)) {
         auto error = registry::make_error(registry::ErrorCode::blob_upload_unknown,
                                           "the node that holds this upload advertises no numeric address");

@@ -197,6 +197,26 @@ def test_an_upload_goes_on_at_another_node():
         equal(mesh[2].get(f"/v2/p/p/blobs/{digest_of(data)}").body, data, "the blob")
 
 
+def test_a_request_is_passed_on_once():
+    """An owner that advertises another node's HTTP address must not send uploads round in circles."""
+    for key in ((), ("--insecure-mesh",)):
+        with Mesh(start=False) as mesh:
+            flags = ("--remote-writes", "allow", *key)
+            two, owner = mesh.make(), mesh.make()
+            two.start(*flags)
+            if not key:
+                flags += ("--cluster-key-file", os.path.join(two.data_dir, "cluster.key"))
+            port = two.ready["http"].rsplit(":", 1)[1]
+            owner.ready = {"http": f"127.0.0.2:{port}"}  # it advertises 127.0.0.1, where the other node listens
+            owner.start("--join", two.ready["gossip"], *flags)
+            mesh.settle()
+            place = owner.request("POST", "/v2/p/p/blobs/uploads/").header("Location")
+            answer = two.request("PATCH", place, b"some bytes")
+            equal((answer.status, answer.code()), (503, "UNAVAILABLE"), "passed on to itself, and not again")
+            check("passed this request on" in answer.json()["errors"][0]["message"], answer.body)
+            equal(owner.request("PATCH", place, b"some bytes").status, 202, "the owner itself takes it")
+
+
 def test_health_and_metrics():
     """Orchestrators and dashboards read these."""
     with Mesh(2) as mesh:
