@@ -36,9 +36,9 @@ std::optional<r::Answer> check_descriptor(const r::Descriptor& descriptor, const
 void ManifestPush::start(Core& core, Duration copy_patience, r::PutManifest ask, Bytes body, OnAnswer answer) {
     auto parsed = r::parse_manifest(body, ask.content_type);
     if (!parsed) return say(answer, r::error_answer(parsed.error()));
-    const Digest* wanted = r::digest_of(ask.reference);
-    const Digest digest = digest_of(wanted != nullptr ? wanted->alg : HashAlg::sha256, body);
-    if (wanted != nullptr && *wanted != digest) {
+    const auto& wanted = ask.digest;
+    const Digest digest = digest_of(wanted ? wanted->alg : HashAlg::sha256, body);
+    if (wanted && *wanted != digest) {
         return say(answer, refusal(r::ErrorCode::digest_invalid,
                                    "the manifest has the digest " + digest.str() + ", not " + wanted->str()));
     }

@@ -63,7 +63,7 @@ struct BlobPlan {
     /// The one range, when the body is one contiguous piece of the blob (false: multipart or none).
     [[nodiscard]] bool contiguous() const;
 };
-/// `range` and `if_none_match` as the request had them ("" when absent).
+/// `range` as range_to_answer gives it, `if_none_match` as the request had it ("" when absent).
 [[nodiscard]] BlobPlan blob_plan(const Digest& digest,
                                  std::uint64_t size,
                                  std::string_view range,

@@ -87,9 +87,35 @@ std::string content_type_of(const Request& request) {
     return std::string(field);
 }
 
+// What the pushed manifest must hash to: the reference, or ?digest= beside a tag.
+ApiResult<std::optional<Digest>> promised_digest(const Request& request,
+                                                 const Reference& reference) {
+    const Digest* named = digest_of(reference);
+    std::optional<Digest> promised = named != nullptr ? std::optional(*named) : std::nullopt;
+    for (const std::string& text : request.query_values("digest")) {
+        auto digest = digest_in(text);
+        if (!digest) return tl::unexpected(std::move(digest).error());
+        if (promised && *promised != *digest) {
+            return tl::unexpected(
+                make_error(ErrorCode::digest_invalid,
+                           "?digest=" + digest->str() + " contradicts " + promised->str()));
+        }
+        promised = *digest;
+    }
+    return promised;
+}
+
 Route route_manifest(const Request& request, Name name, std::string_view text) {
     auto reference = parse_reference(text);
-    if (!reference) return reject(request, std::move(reference).error());
+    if (!reference) {
+        const bool reads = request.method == Method::get || request.method == Method::head;
+        ApiError error = std::move(reference).error();
+        // Nothing can be there under a tag that no push could have made.
+        if (reads && error.code == ErrorCode::tag_invalid) {
+            error = make_error(ErrorCode::manifest_unknown, std::move(error.message));
+        }
+        return reject(request, std::move(error));
+    }
     switch (request.method) {
         case Method::get:
         case Method::head:
@@ -108,8 +134,13 @@ Route route_manifest(const Request& request, Name name, std::string_view text) {
                                              "[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}"));
                 }
             }
-            return PutManifest{
-                std::move(name), std::move(*reference), content_type_of(request), std::move(tags)};
+            auto digest = promised_digest(request, *reference);
+            if (!digest) return reject(request, std::move(digest).error());
+            return PutManifest{std::move(name),
+                               std::move(*reference),
+                               content_type_of(request),
+                               std::move(tags),
+                               std::move(*digest)};
         }
         case Method::del:
             return DeleteManifest{std::move(name), std::move(*reference)};
@@ -127,7 +158,7 @@ Route route_blob(const Request& request, Name name, std::string_view text) {
             return GetBlob{std::move(name),
                            *digest,
                            request.method == Method::head,
-                           std::string(request.headers.get("Range")),
+                           range_to_answer(request, *digest),
                            std::string(request.headers.get("If-None-Match"))};
         case Method::del:
             return DeleteBlob{std::move(name), *digest};
@@ -354,6 +385,17 @@ bool matches_etag(std::string_view if_none_match, const Digest& digest) {
         if_none_match.remove_prefix(comma + 1);
     }
     return false;
+}
+
+bool matches_if_range(std::string_view if_range, const Digest& digest) {
+    return http::trim(if_range) == '"' + digest.str() + '"';
+}
+
+std::string range_to_answer(const Request& request, const Digest& digest) {
+    if (request.method != Method::get) return {};
+    const auto if_range = request.headers.find("If-Range");
+    if (if_range && !matches_if_range(*if_range, digest)) return {};
+    return std::string(request.headers.get("Range"));
 }
 
 bool accepts(const std::vector<std::string>& accept, std::string_view media_type) {

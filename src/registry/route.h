@@ -32,6 +32,7 @@ struct PutManifest {
     Reference reference;
     std::string content_type;       // as sent, without parameters
     std::vector<std::string> tags;  // ?tag=, with a digest reference
+    std::optional<Digest> digest;   // the reference, or ?digest=: what the body must hash to
 };
 struct DeleteManifest {
     Name name;
@@ -41,7 +42,7 @@ struct GetBlob {
     Name name;
     Digest digest;
     bool head = false;
-    std::string range;  // raw; meaningful to http::parse_range once the size is known
+    std::string range;  // see range_to_answer; for http::parse_range once the size is known
     std::string if_none_match;
 };
 struct DeleteBlob {
@@ -129,6 +130,12 @@ using Route = std::variant<Ping,
 
 /// If-None-Match against the entity tag of a digest ("*", a list, weak tags).
 [[nodiscard]] bool matches_etag(std::string_view if_none_match, const Digest& digest);
+/// If-Range against the entity tag of a digest: one strong tag, equal byte for byte (RFC 9110 13.1.5). A date
+/// never matches, for blobs have no Last-Modified.
+[[nodiscard]] bool matches_if_range(std::string_view if_range, const Digest& digest);
+/// The Range field as far as it counts for a blob: "" when it does not. It is defined for GET only (RFC 9110
+/// 14.2), and an If-Range that does not match switches it off.
+[[nodiscard]] std::string range_to_answer(const http::Request& request, const Digest& digest);
 /// May this media type be answered? Empty accepts and "*/*" take all.
 [[nodiscard]] bool accepts(const std::vector<std::string>& accept, std::string_view media_type);
 

@@ -166,6 +166,17 @@ def test_manifests_that_are_none():
         text = b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % b"application/vnd.oci.image.index.v1+json"
         answer = put(text, "application/vnd.oci.image.index.v1+json", digest_of(b"other"))
         equal((answer.status, answer.code()), (400, "DIGEST_INVALID"), "a digest that is not its own")
+        index = "application/vnd.oci.image.index.v1+json"
+        answer = put(text, index, f"t?digest={digest_of(b'other')}")
+        equal((answer.status, answer.code()), (400, "DIGEST_INVALID"), "another digest than it promised")
+        equal(node.get("/v2/m/m/manifests/t").status, 404, "and no tag of it")
+        for digest in (digest_of(text), digest_of(text, "sha512")):
+            equal(put(text, index, f"t?digest={digest}").header("Docker-Content-Digest"), digest, "as promised")
+        answer = node.get("/v2/m/m/manifests/.INVALID_MANIFEST_NAME")
+        equal((answer.status, answer.code()), (404, "MANIFEST_UNKNOWN"), "nothing is under a tag that cannot be")
+        equal(node.head("/v2/m/m/manifests/.INVALID_MANIFEST_NAME").status, 404, "nor for HEAD")
+        answer = put(text, index, ".INVALID_MANIFEST_NAME")
+        equal((answer.status, answer.code()), (400, "TAG_INVALID"), "and none can be pushed")
 
 
 def test_http_that_is_none():

@@ -104,6 +104,14 @@ def test_ranges():
                 equal(answer.status, 416, f"range {text}")
                 equal(answer.header("Content-Range"), "bytes */1000000", "416 names the size")
             equal(node.get(url, Range="bytes=abc").body, data, "a range that makes no sense is ignored")
+            tag = f'"{digest}"'
+            answer = node.get(url, Range="bytes=0-9", If_Range=tag)
+            equal((answer.status, answer.body), (206, data[:10]), "If-Range that matches")
+            for stale in ('"sha256:other"', f"W/{tag}", "Wed, 21 Oct 2015 07:28:00 GMT"):
+                answer = node.get(url, Range="bytes=0-9", If_Range=stale)
+                equal((answer.status, answer.body), (200, data), f"If-Range: {stale}")
+            head = node.request("HEAD", url, headers={"Range": "bytes=0-9"})
+            equal((head.status, head.header("Content-Length")), (200, "1000000"), "HEAD knows no Range")
             head = node.head(url)
             equal((head.status, head.header("Content-Length"), head.body), (200, "1000000", b""), "HEAD")
 

@@ -109,7 +109,6 @@ TEST_CASE("what lies or traverses is refused with the spec's code") {
     CHECK(refused("GET", "/v2/a/manifests/sha256:baddigeststring").status == 400);
     CHECK(refused("PUT", "/v2/a/manifests/sha256:baddigeststring").code ==
           ErrorCode::digest_invalid);
-    CHECK(refused("GET", "/v2/a/manifests/.hidden").status == 400);
     CHECK(refused("GET", "/v2/A/manifests/v1").code == ErrorCode::name_invalid);
     CHECK(refused("GET", "/v2/a/../../etc/blobs/" + kSha).code == ErrorCode::name_invalid);
     CHECK(refused("GET", "/v2/a%2F..%2Fb/blobs/" + kSha).code == ErrorCode::name_invalid);
@@ -124,6 +123,61 @@ TEST_CASE("what lies or traverses is refused with the spec's code") {
     CHECK(refused("GET", "/v2/a/tags/list?n=-1").status == 400);
     CHECK(as<ListTags>("GET", "/v2/a/tags/list?n=99999999999").n == UINT32_MAX);
     CHECK(refused("PUT", "/v2/a/manifests/" + kSha + "?tag=%2e%2e").code == ErrorCode::tag_invalid);
+}
+
+TEST_CASE("nothing is there under a tag that cannot be; to write one is refused") {
+    for (const std::string method : {"GET", "HEAD"}) {
+        const auto unknown = refused(method, "/v2/a/manifests/.INVALID_MANIFEST_NAME");
+        CHECK(unknown.status == 404);
+        CHECK(unknown.code == ErrorCode::manifest_unknown);
+    }
+    for (const std::string method : {"PUT", "DELETE"}) {
+        const auto invalid = refused(method, "/v2/a/manifests/.INVALID_MANIFEST_NAME");
+        CHECK(invalid.status == 400);
+        CHECK(invalid.code == ErrorCode::tag_invalid);
+    }
+}
+
+TEST_CASE("a manifest pushed with ?digest= must have that digest") {
+    const std::string other = "sha256:" + std::string(64, 'c');
+    CHECK(as<PutManifest>("PUT", "/v2/a/manifests/v1?digest=" + kSha512).digest->str() == kSha512);
+    CHECK(as<PutManifest>("PUT", "/v2/a/manifests/" + kSha).digest->str() == kSha);
+    CHECK(as<PutManifest>("PUT", "/v2/a/manifests/" + kSha + "?digest=" + kSha).digest->str() ==
+          kSha);
+    CHECK_FALSE(as<PutManifest>("PUT", "/v2/a/manifests/v1").digest);
+    for (const std::string& target : {std::string("v1?digest="),
+                                      std::string("v1?digest=sha256:bad"),
+                                      std::string("v1?digest=md5:abc"),
+                                      kSha + "?digest=" + other,
+                                      "v1?digest=" + kSha + "&digest=" + other}) {
+        CAPTURE(target);
+        const auto error = refused("PUT", "/v2/a/manifests/" + target);
+        CHECK(error.status == 400);
+        CHECK(error.code == ErrorCode::digest_invalid);
+    }
+}
+
+TEST_CASE("Range counts for GET, and only while If-Range names this very blob") {
+    const std::string target = "/v2/a/blobs/" + kSha;
+    const auto range = [&](const std::string& method, const std::string& if_range) {
+        std::string fields = "Range: bytes=0-1\r\n";
+        if (!if_range.empty()) fields += "If-Range: " + if_range + "\r\n";
+        return as<GetBlob>(method, target, fields).range;
+    };
+    CHECK(range("GET", "") == "bytes=0-1");
+    CHECK(range("GET", '"' + kSha + '"') == "bytes=0-1");
+    for (const std::string& stale : {"\"sha256:" + std::string(64, 'b') + '"',
+                                     "W/\"" + kSha + '"',  // weak tags never match
+                                     kSha,                 // not an entity tag
+                                     std::string("*"),
+                                     '"' + kSha + "\", \"x\"",  // not a list
+                                     std::string("Wed, 21 Oct 2015 07:28:00 GMT")}) {
+        CAPTURE(stale);
+        CHECK(range("GET", stale) == "");
+    }
+    CHECK(range("HEAD", "") == "");
+    CHECK(range("HEAD", '"' + kSha + '"') == "");
+    CHECK(as<GetBlob>("GET", target, "Range: bytes=0-1\r\nIf-Range:\r\n").range == "");
 }
 
 TEST_CASE("a wrong method is 405 with what is allowed") {
