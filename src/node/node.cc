@@ -25,13 +25,7 @@ Node::Node(config::Config config, Reread reread)
     : config_(std::move(config)), reread_(std::move(reread)) {}
 
 Node::~Node() {
-    signals_.clear();
-    if (mesh_) mesh_->attach(nullptr);
-    front_.reset();
-    admin_pages_.reset();
-    service_.reset();
-    if (mesh_) mesh_->close();
-    core_.reset();
+    take_down();
     mesh_.reset();
     store_.reset();
     executor_.reset();
@@ -40,7 +34,34 @@ Node::~Node() {
     io_.clear();
 }
 
+/// All that uses the store; harmless twice.
+void Node::take_down() {
+    signals_.clear();
+    if (mesh_) mesh_->attach(nullptr);
+    front_.reset();
+    admin_pages_.reset();
+    service_.reset();
+    if (mesh_) mesh_->close();
+    core_.reset();
+}
+
 Status Node::run() {
+    if (auto started = start(); !started) {
+        // A start that was refused is no crash: the next one must not doubt what is on the disk.
+        take_down();
+        if (store_) {
+            remove_file(ready_file());
+            close_store();
+            loop_.run();
+        }
+        return started;
+    }
+    loop_.run();
+    log::info("node.stopped", {{"state", state_name()}});
+    return {};
+}
+
+Status Node::start() {
     uv::ignore_broken_pipes();
     const std::uint64_t files = raise_file_limit();
     log::info("node.starting", {{"version", FR_VERSION}, {"data", config_.data_dir}, {"open_files", files}});
@@ -60,10 +81,7 @@ Status Node::run() {
     remove_file(ready_file());  // of an earlier run
     FR_TRY(open_mesh());
     FR_TRY(open_fronts());
-    FR_TRY(announce());
-    loop_.run();
-    log::info("node.stopped", {{"state", state_name()}});
-    return {};
+    return announce();
 }
 
 Status Node::open_store() {
@@ -266,6 +284,11 @@ void Node::stop_step() {
     front_->close();
     mesh_->attach(nullptr);
     mesh_->close();
+    close_store();
+}
+
+/// Ends the loop when the store is closed.
+void Node::close_store() {
     store_->close([this](Status status) {
         if (!status) log::error("store.not_closed", {{"why", describe(status.error())}});
         loop_.stop();

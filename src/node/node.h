@@ -37,10 +37,13 @@ class Node {
   private:
     enum class State { starting, alive, stopping, leaving };
 
+    [[nodiscard]] Status start();
     [[nodiscard]] Status open_store();
     [[nodiscard]] Status open_mesh();
     [[nodiscard]] Status open_fronts();
     [[nodiscard]] Status announce();
+    void take_down();
+    void close_store();
     void reload();
     void begin_stop(State state, const std::string& why);
     void stop_step();

@@ -277,6 +277,7 @@ def test_starts_that_cannot_be():
         free = ["--http-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
                 "--transfer-listen", "127.0.0.1:0"]
         refused(["--data-dir", node.data_dir, *free], ["in use", node.data_dir])
+        check(os.path.exists(os.path.join(node.data_dir, "ready.json")), "the running node still says ready")
         refused(["--data-dir", base, *free[2:], "--http-listen", node.ready["http"]], ["in use", "--http-listen"])
         refused(["--data-dir", base, *free[:2], *free[4:], "--gossip-listen", node.ready["gossip"]],
                 ["in use", "--gossip-listen"])
@@ -322,6 +323,24 @@ def test_another_cluster_and_another_key():
             equal(n.status()["members"]["alive"], 1, f"node {n.number} stays alone")
         joined = third.cli("join", node.ready["gossip"], code=None)
         check(joined.returncode == 1 and "key" in joined.stderr, f"join by hand says why: {joined.stderr}")
+
+
+def test_a_refused_start_is_no_crash():
+    """A port that was taken must not make the next start doubt, and hash again, what is on the disk."""
+    with Mesh(2) as mesh:
+        node, other = mesh[1], mesh[2]
+        data = b"kept through a refused start" * 1000
+        digest = node.push_blob("kept/blob", data)
+        node.stop()
+        free = ["--data-dir", node.data_dir, "--cluster-key-file", mesh.key_file(),
+                "--gossip-listen", "127.0.0.1:0", "--transfer-listen", "127.0.0.1:0"]
+        refused([*free, "--http-listen", other.ready["http"]], ["in use", "--http-listen"])
+        refused([*free[:4], "--http-listen", "127.0.0.1:0", *free[6:],
+                 "--gossip-listen", other.ready["gossip"]], ["in use", "--gossip-listen"])
+        check(not os.path.exists(os.path.join(node.data_dir, "ready.json")), "says ready, but is not")
+        node.start()
+        check("store.unclean_stop" not in node.log_text(), f"an orderly stop: {node.log_tail(40)}")
+        equal(node.get(f"/v2/kept/blob/blobs/{digest}").body, data, "still there")
 
 
 def test_a_seed_that_is_not_there():
