@@ -60,7 +60,7 @@ struct Admin::Gauges {
           left(m.gauge("fastreg_members", "", R"(state="left")")),
           store_bytes(m.gauge("fastreg_store_bytes", "Bytes kept, partial blobs and uploads included")),
           store_blobs(m.gauge("fastreg_store_blobs", "Complete blobs kept")),
-          store_capacity(m.gauge("fastreg_store_capacity_bytes", "Bytes the store may use")),
+          store_capacity(m.gauge("fastreg_store_capacity_bytes", "Bytes the store may come to use, by max-bytes and min-free")),
           store_withdrawn(m.gauge("fastreg_store_withdrawn_blobs", "Blobs found damaged since the start")),
           downloads(m.gauge("fastreg_downloads_inflight", "Blobs arriving from peers")),
           short_copies(m.gauge("fastreg_under_replicated_blobs", "Blobs pushed here with fewer copies than replicas")),
@@ -144,7 +144,7 @@ void Admin::status(const OnAdminAnswer& answer) {
          {{"blobs", totals.blobs},
           {"bytes", totals.used_bytes()},
           {"partial", totals.partials},
-          {"limit_bytes", facts_.store_limit},
+          {"limit_bytes", core_.store().capacity()},
           {"unsynced", totals.unsynced},
           {"under_replicated", core_.homes().under_replicated()}}},
         {"bytes",
@@ -420,7 +420,7 @@ AdminAnswer Admin::metrics_page() {
     set(gauges_->left, counts.left);
     set(gauges_->store_bytes, totals.used_bytes());
     set(gauges_->store_blobs, totals.blobs);
-    set(gauges_->store_capacity, facts_.store_limit);
+    set(gauges_->store_capacity, core_.store().capacity());
     set(gauges_->store_withdrawn, totals.withdrawn);
     set(gauges_->downloads, core_.downloads().active());
     set(gauges_->short_copies, core_.homes().under_replicated());

@@ -28,7 +28,6 @@ struct AdminFacts {
     std::string cluster;
     std::string cluster_key;
     std::string cluster_key_file;
-    std::uint64_t store_limit = 0;
     std::string http_address, gossip_address, transfer_address, admin_address;  // as in ready.json
     std::function<void()> leave;
     std::function<std::string()> state;  // "starting", "alive", "stopping", "leaving"

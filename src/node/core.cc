@@ -28,6 +28,9 @@ Core::Core(Net& net, store::Store& store, CoreOptions options, Rng rng)
     load_rows();
     store.observe({[this](const Digest& digest, const store::BlobInfo& info, store::WithdrawReason why) {
         on_withdrawn(digest, info, why);
+    },
+    [this] {
+        if (Meters* meters = parts_.options.meters) meters->disk_full.add();
     }});
 }
 

@@ -39,7 +39,7 @@ Meters::Meters(Metrics& m)
       gossip_in(gossip(m, "in")),
       gossip_out(gossip(m, "out")),
       peers_blamed(m.counter("fastreg_peers_blamed_total", "Times a peer's bytes or links did not hold")),
-      disk_full(m.counter("fastreg_disk_full_total", "Writes refused for lack of space")),
+      disk_full(m.counter("fastreg_disk_full_total", "Uploads, blobs from peers and chunks refused for lack of space")),
       ttfb(m.histogram("fastreg_http_ttfb_seconds",
                        "From the request for a blob that is not here to its first byte",
                        duration_bounds())),

@@ -180,8 +180,6 @@ Status Node::open_fronts() {
     facts.cluster = config_.cluster;
     facts.cluster_key = key_;
     facts.cluster_key_file = config_.cluster_key_file;
-    FR_TRY_ASSIGN(const std::uint64_t disk, file_system_size(config_.data_dir));
-    facts.store_limit = config_.store.max_bytes.of(disk);
     facts.http_address = http_;
     facts.gossip_address = mesh_->gossip_address().str();
     facts.transfer_address = mesh_->transfer_address().str();

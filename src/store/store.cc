@@ -64,6 +64,9 @@ std::vector<PartialInfo> Store::partials() const {
     return partials;
 }
 
+std::uint64_t Store::capacity() const {
+    return impl_->capacity();
+}
 Totals Store::totals() const {
     return impl_->totals();
 }

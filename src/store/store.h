@@ -85,6 +85,8 @@ enum class WithdrawReason { bad_bytes, unreadable, sync_failed, missing };
 struct Observer {
     /// The blob is no longer here; if `info.home`, it should be fetched from a peer again.
     std::function<void(const Digest&, const BlobInfo& info, WithdrawReason)> on_withdrawn;
+    /// An upload, a small blob or a new partial blob was refused for lack of space (once for each).
+    std::function<void()> on_no_space = {};
 };
 
 class Store {
@@ -115,6 +117,9 @@ class Store {
     [[nodiscard]] std::vector<BlobEntry> list() const;
     [[nodiscard]] std::vector<PartialInfo> partials() const;
     [[nodiscard]] Totals totals() const;
+    /// What the store may come to use: max-bytes, or what it uses and the file system has above
+    /// min-free, whichever is less. The free space is that of the last look (5 s).
+    [[nodiscard]] std::uint64_t capacity() const;
 
     // Blobs that arrive in chunks, in any order.
     /// Makes partial/<alg>-<hex>, or resumes it with the chunks that were verified. Errors: no_space,

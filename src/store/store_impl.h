@@ -56,6 +56,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     void tick(Instant now);
     void close(Done done);
     [[nodiscard]] Totals totals() const;
+    [[nodiscard]] std::uint64_t capacity() const;
 
     const std::shared_ptr<Shared> shared;
     IndexQueue index;
@@ -149,6 +150,8 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     void forget_upload(UploadFile& upload);
     [[nodiscard]] Status room_for(std::uint64_t bytes) const;
     [[nodiscard]] std::uint64_t unwritten_bytes() const;
+    /// Tells the observer when it was for lack of space.
+    void tell_refused(const Error& why) const;
     [[nodiscard]] std::string temporary(std::string_view kind);
     [[nodiscard]] std::uint64_t wall_ms() const { return options_.wall_ms(); }
     [[nodiscard]] static std::uint64_t lane_of(const Digest& digest) {

@@ -22,6 +22,7 @@ void Store::Impl::open_partial(const Digest& digest,
     }
     gate_.enter(digest, [this, digest, size, answer = std::move(answer)] {
         const auto done = [this, digest, answer](Result<std::shared_ptr<Partial>> result) {
+            if (!result) tell_refused(result.error());
             answer(std::move(result));
             gate_.leave(digest);
         };
@@ -234,6 +235,10 @@ Status Store::Impl::room_for(std::uint64_t bytes) const {
     return fail(Errc::no_space, "the store is full: " + human_bytes(used) + " of " +
                                     human_bytes(options_.max_bytes) + " (max-bytes) in use, " +
                                     human_bytes(bytes) + " more asked for");
+}
+
+void Store::Impl::tell_refused(const Error& why) const {
+    if (why.code == Errc::no_space && observer.on_no_space) observer.on_no_space();
 }
 
 /// What open and idle partial blobs were promised and have not written.

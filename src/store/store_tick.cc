@@ -110,6 +110,13 @@ Totals Store::Impl::totals() const {
     return totals;
 }
 
+std::uint64_t Store::Impl::capacity() const {
+    const std::uint64_t used = totals().used_bytes();
+    const std::uint64_t taken = options_.min_free_bytes + unwritten_bytes();
+    const std::uint64_t room = free_bytes_ > taken ? free_bytes_ - taken : 0;
+    return options_.max_bytes == 0 ? used + room : std::min(options_.max_bytes, used + room);
+}
+
 void Store::Impl::close(Done done) {
     closed_ = std::move(done);
     closing_ = Closing::quiet;

@@ -36,7 +36,7 @@ void Store::Impl::append(std::shared_ptr<UploadFile> upload, Block block, Done d
     }
     if (status) status = room_for(bytes);
     if (!status) {
-        UploadOps::refuse(*upload, status.error());
+        if (UploadOps::refuse(*upload, status.error())) tell_refused(status.error());
         done(std::move(status));
         return;
     }
@@ -47,8 +47,12 @@ void Store::Impl::append(std::shared_ptr<UploadFile> upload, Block block, Done d
         [shared = shared, upload, block = std::move(block), min_free = options_.min_free_bytes] {
             return UploadOps::append(shared->free_space, *upload, block.filled(), min_free);
         },
-        [upload, bytes, done = std::move(done)](Status appended) {
-            if (appended) UploadOps::written(*upload, bytes);
+        [this, upload, bytes, done = std::move(done)](Status appended) {
+            if (appended) {
+                UploadOps::written(*upload, bytes);
+            } else if (UploadOps::refuse(*upload, appended.error())) {
+                tell_refused(appended.error());
+            }
             done(std::move(appended));
         });
 }
@@ -80,6 +84,7 @@ void Store::Impl::commit_upload(std::shared_ptr<UploadFile> upload,
             gate_.enter(expected, [this, upload, placing = std::move(placing), done] {
                 place(placing, [this, upload, digest = placing.digest,
                                 done](Result<BlobInfo> placed) {
+                    if (!placed) tell_refused(placed.error());
                     forget_upload(*upload);
                     done(std::move(placed));
                     gate_.leave(digest);
@@ -122,6 +127,7 @@ void Store::Impl::put_small(const Digest& digest,
                                            " may be put in one piece");
     }
     if (!status) {
+        tell_refused(status.error());
         done(std::move(status));
         return;
     }
@@ -130,6 +136,7 @@ void Store::Impl::put_small(const Digest& digest,
     gate_.enter(digest, [this, digest, size, data = std::move(data), pushed, durability, done] {
         const auto finish = [this, digest, size, done](const Status& outcome) {
             upload_bytes_ -= size;
+            if (!outcome) tell_refused(outcome.error());
             done(outcome);
             gate_.leave(digest);
         };

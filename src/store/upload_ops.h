@@ -23,8 +23,11 @@ class UploadOps {
     static Status usable(const UploadFile& upload);
     static void queued(UploadFile& upload, std::uint64_t bytes) { upload.queued_ += bytes; }
     static void written(UploadFile& upload, std::uint64_t bytes) { upload.written_ += bytes; }
-    static void refuse(UploadFile& upload, const Error& why) {
-        if (!upload.refused_) upload.refused_ = why;
+    /// False when it was refused before.
+    static bool refuse(UploadFile& upload, const Error& why) {
+        if (upload.refused_) return false;
+        upload.refused_ = why;
+        return true;
     }
     static void set_committing(UploadFile& upload, bool on) { upload.committing_ = on; }
     static void close(UploadFile& upload) { upload.closed_ = true; }

@@ -213,6 +213,8 @@ TEST_CASE("many small uploads leave what min-free keeps") {
     auto options = test_options();
     options.min_free_bytes = floor;
     rig.open(std::move(options));
+    int no_space = 0;
+    rig.store->observe({{}, [&] { ++no_space; }});
     std::optional<Error> refused;
     int stored = 0;
     for (std::uint64_t seed = 100; seed < 120 && !refused; ++seed) {
@@ -224,6 +226,7 @@ TEST_CASE("many small uploads leave what min-free keeps") {
     CHECK(refused->code == Errc::no_space);
     CHECK(refused->what.find("min-free") != std::string::npos);
     CHECK(stored >= 2);
+    CHECK(no_space == 1);
     // A row and its page in the log of a database are not asked for.
     CHECK(*rig.fs.free_space(kDir) + (256U << 10U) >= floor);
     CHECK(rig.store->totals().uploads == 0);
@@ -235,9 +238,37 @@ TEST_CASE("many small uploads leave what min-free keeps") {
     REQUIRE(put);
     REQUIRE_FALSE(*put);
     CHECK(put->error().code == Errc::no_space);
+    CHECK(no_space == 2);
+    REQUIRE_FALSE(rig.open_partial(make_blob(5'000'000, 132)));
+    CHECK(no_space == 3);
 
     rig.fs.set_capacity(1ULL << 40U);  // it recovers by itself
     CHECK(rig.push(make_blob(500'000, 131)));
+}
+
+TEST_CASE("the capacity is the smaller room of max-bytes and min-free") {
+    // It said max-bytes while the file system was about to refuse.
+    Rig rig(false);
+    auto options = test_options();
+    options.max_bytes = 50U << 20U;
+    options.min_free_bytes = 1U << 20U;
+    rig.open(options);
+    CHECK(rig.store->capacity() == options.max_bytes);
+    REQUIRE(rig.push(make_blob(500'000, 140)));
+    REQUIRE(rig.open_partial(make_blob(300'000, 141)));
+    rig.close();
+
+    const auto capacity = (1ULL << 40U) - *rig.fs.free_space(kDir) + (5U << 20U);
+    rig.fs.set_capacity(capacity);
+    rig.open(options);
+    const auto free = rig.store->totals().free_bytes;
+    CHECK(rig.store->capacity() == 500'000 + 300'000 + free - options.min_free_bytes - 300'000);
+    CHECK(rig.store->capacity() < options.max_bytes);
+    rig.close();
+    rig.fs.set_capacity(capacity - *rig.fs.free_space(kDir) + (900U << 10U));
+    options.max_bytes = 0;
+    rig.open(options);
+    CHECK(rig.store->capacity() == rig.store->totals().used_bytes());
 }
 
 TEST_CASE("small blobs are put whole and hashed when they are read") {
