@@ -68,12 +68,10 @@ Exit leave_mesh(const Invocation& invocation, const AdminClient& node, const Con
     if (!begun.ok()) return refuse(begun, console);
     bool gone = false;
     while (invocation.wait && !gone) {
-        const Answer status = ask(node, "GET", "/v1/status");
-        gone = !status.ok();
+        // Any other error, silence among them, is of a node that is still there.
+        gone = !node.listens();
         if (gone) break;
-        const Json& leaving = at(status.json, {"leaving"});
-        progress(console, "leaving: " + counted(number_at(leaving, {"blobs"}), "blob") +
-                              " to hand off, " + human_bytes(number_at(leaving, {"bytes"})));
+        progress(console, "leaving: the others are told, and what is in flight may end");
         pause_for(pace.poll);
     }
     progress(console, "");
@@ -81,7 +79,7 @@ Exit leave_mesh(const Invocation& invocation, const AdminClient& node, const Con
         console.out << pretty(Json{{"state", gone ? "left" : "leaving"}}) << '\n';
     } else {
         console.out << (gone ? "left the mesh; the node has stopped\n"
-                             : "leaving; the node stops when it has handed off\n");
+                             : "leaving; the node stops when what is in flight has ended\n");
     }
     return Exit::done;
 }

@@ -135,6 +135,15 @@ AdminClient::AdminClient(AdminTarget target, Duration connect_timeout, Duration 
       connect_timeout_(connect_timeout),
       reply_timeout_(reply_timeout) {}
 
+bool AdminClient::listens() const {
+    const Instant connect_by = monotonic_now() + connect_timeout_;
+    const auto socket = target_.socket_path.empty() ? connect_tcp(target_.address, connect_by)
+                                                    : connect_unix(target_.socket_path, connect_by);
+    if (socket) return true;
+    const int reason = socket.error().os_errno;
+    return reason != ECONNREFUSED && reason != ENOENT;
+}
+
 Result<AdminReply> AdminClient::ask(std::string_view method, std::string_view path,
                                     std::string_view body) const {
     const Instant connect_by = monotonic_now() + connect_timeout_;

@@ -11,8 +11,7 @@
 //                                            "out":{"peer":{"tcp","rdma"},"http"}},
 //                                   "rdma":{"enabled","devices":[]},
 //                                   "listen":{"http","gossip","transfer","rdma","admin"},
-//                                   "warnings":["..."]?,
-//                                   "leaving":{"blobs","bytes"}?}   what is still to hand off
+//                                   "warnings":["..."]?}
 //                              state: starting, alive, stopping, leaving. An address that is not
 //                              there is "". Bytes are numbers.
 //   GET  /v1/peers             200 [{"node_id","name","state","zone","gossip_addr","transfer_addr",
@@ -24,14 +23,14 @@
 //                                   "next":D|null}   ordered by digest, 1 <= N <= 1000;
 //                              bytes: what is here of it; home: this copy counts as a replica
 //   GET  /v1/blobs/D           200 {"digest","size","chunk_size","chunks","complete","have"?,
-//                                   "holders":[{"node_id","name"?,"complete","chunks"}],
+//                                   "holders":[{"node_id","name"?,"complete","home","chunks"}],
 //                                   "sources":[{"node_id"|"upstream"|"client","name"?,"transport",
 //                                               "chunks","bytes"}]}
 //                              A source is {"node_id":ID}, {"node_id":"upstream"} or
 //                              {"node_id":"client"} (pushed here). 404 not_found: not held, no holder.
 //   POST /v1/join {"address"}  200 {"address","members"}   members known after the exchange;
 //                              504 timeout, 409 other_cluster, 403 bad_key
-//   POST /v1/leave             202 {"state":"leaving"}; the process ends when it has handed off
+//   POST /v1/leave             202 {"state":"leaving"}; the process ends when what is in flight has ended
 //   POST /v1/verify {"digest":D|null}
 //                              202 like GET; one run at a time: 409 busy
 //   GET  /v1/verify            200 {"state":"idle"|"running"|"done","checked","total","bytes",
@@ -79,6 +78,8 @@ class AdminClient {
     /// status is an answer. `body` is JSON, or empty.
     [[nodiscard]] Result<AdminReply> ask(std::string_view method, std::string_view path,
                                          std::string_view body = {}) const;
+    /// Whether somebody takes connections there; a node that does not answer in time still listens.
+    [[nodiscard]] bool listens() const;
     [[nodiscard]] const AdminTarget& target() const { return target_; }
 
   private:

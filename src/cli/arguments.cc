@@ -11,8 +11,25 @@
 namespace fastreg::cli {
 namespace {
 
-// CLI11 would take -1 for a very large number.
-const CLI::Range kCount(std::int64_t{0}, std::int64_t{1'000'000'000});
+// The parser would take -1 for a very large number. An empty text: the value is fine.
+const CLI::Validator kCount(
+    [](const std::string& text) -> std::string {
+        const bool digits = !text.empty() && text.size() <= 9 &&
+                            text.find_first_not_of("0123456789") == std::string::npos;
+        return digits && text.find_first_not_of('0') != std::string::npos
+                   ? ""
+                   : "'" + text + "' is not a whole number from 1 to 999999999";
+    },
+    "N");
+
+// The parser's own sentences speak of types and of options that are required.
+std::string in_plain_words(const CLI::ParseError& error) {
+    const std::string what = error.what();
+    const std::string name = what.substr(0, what.find(':'));
+    if (what.find(" required") == std::string::npos) return what;
+    return name.starts_with("--") ? name + " wants a value behind it"
+                                  : what.substr(0, what.find(' ')) + " is missing";
+}
 
 bool client_may_set(std::string_view path) { return path == "data-dir"; }
 
@@ -77,6 +94,11 @@ class Parser {
 
     Result<Invocation> run(std::span<const std::string> arguments) {
         std::vector<std::string> words = normalized(arguments);
+        // "help status" is "status --help".
+        if (!words.empty() && words.front() == "help") {
+            words.erase(words.begin());
+            words.emplace_back("--help");
+        }
         std::reverse(words.begin(), words.end());  // as CLI11 wants them
         bool incomplete = false;
         try {
@@ -84,7 +106,7 @@ class Parser {
         } catch (const CLI::ParseError& error) {
             // A missing positional is no matter when only the help was asked for.
             incomplete = help_;
-            if (!incomplete) return usage(error.what());
+            if (!incomplete) return usage(in_plain_words(error));
         }
         const Named* chosen = find_chosen();
         if (auto extra = first_extra(chosen); extra && !incomplete) {
@@ -220,6 +242,9 @@ class Parser {
             }
         }
         if (invocation_.times != 0 && !invocation_.watch) return usage("--times goes with --watch");
+        if (invocation_.defaults && invocation_.json) {
+            return usage("--default prints a TOML file; it does not go with --json");
+        }
         return std::move(invocation_);
     }
 

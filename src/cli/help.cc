@@ -32,8 +32,8 @@ Doing:
 
 Other:
   version                          print the version
-  help: fastreg COMMAND --help     flags and examples of one command; fastreg serve --help has
-                                   every configuration key
+  help [COMMAND]                   the same as COMMAND --help: flags and examples of one
+                                   command; fastreg help serve has every configuration key
 
 Examples:
   fastreg                                              a mesh of one on port 8080

@@ -54,7 +54,7 @@ Answer ask(const AdminClient& client, std::string_view method, std::string_view 
     answer.json = Json::parse(reply->body, nullptr, false);
     if (reply->status >= 200 && reply->status < 300 && !answer.json.is_discarded()) return answer;
     answer.exit = Exit::failed;
-    if (answer.json.is_discarded()) {
+    if (answer.json.is_discarded() && reply->status != 404) {
         answer.json = nullptr;
         answer.complaint = "the node at " + client.target().str() + " answered " +
                            std::to_string(reply->status) + " without JSON; is that its admin address?";
@@ -65,6 +65,12 @@ Answer ask(const AdminClient& client, std::string_view method, std::string_view 
     if (answer.complaint.empty()) {
         answer.complaint = "the node answered " + std::to_string(reply->status) + " to " +
                            std::string(method) + " " + std::string(path);
+    }
+    // The registry's port, or any other server: an admin listener's errors are of another shape.
+    if (reply->status == 404 && code.empty()) {
+        answer.exit = Exit::unreachable;
+        answer.complaint = client.target().str() + " is not an admin listener; name the node's admin.listen";
+        return answer;
     }
     if (reply->status == 404 && code != "unknown_path") answer.exit = Exit::not_found;
     return answer;

@@ -42,10 +42,6 @@ void print_status(const Json& status, const Console& console) {
                       (text_at(status, {"version"}).empty()
                            ? ""
                            : ", version " + text_at(status, {"version"})));
-    if (const Json& leaving = at(status, {"leaving"}); leaving.is_object()) {
-        line("leaving", counted(number_at(leaving, {"blobs"}), "blob") + " to hand off, " +
-                            bytes_at(leaving, {"bytes"}));
-    }
     std::string seen;
     for (const auto& [name, style] : {std::pair{"alive", Style::good},
                                       std::pair{"suspect", Style::warning},

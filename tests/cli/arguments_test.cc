@@ -121,6 +121,29 @@ TEST_CASE("help is given for every command, even where its word is missing") {
     CHECK(parse({"key", "--help"})->help);
 }
 
+TEST_CASE("help is a word too") {
+    CHECK(parse({"help"})->top_help);
+    const auto one = parse({"help", "status"});
+    REQUIRE_MESSAGE(one, one.error().what);
+    CHECK(one->help);
+    CHECK(!one->top_help);
+    CHECK(one->command == Command::status);
+    CHECK(parse({"help", "key", "show"})->command == Command::key_show);
+    CHECK(parse({"help", "blob"})->command == Command::blob);
+    CHECK(complaint({"help", "statu"}) == "unknown command 'statu'; did you mean 'status'?");
+}
+
+TEST_CASE("a value that is missing or out of range is refused in plain words") {
+    CHECK(complaint({"--replicas"}) == "--replicas wants a value behind it");
+    CHECK(complaint({"status", "--admin"}) == "--admin wants a value behind it");
+    CHECK(complaint({"blob"}) == "DIGEST is missing");
+    CHECK(complaint({"join"}) == "ADDR is missing");
+    CHECK(complaint({"blobs", "--limit", "0"}) == "--limit: '0' is not a whole number from 1 to 999999999");
+    CHECK(complaint({"blobs", "--limit", "-1"}) == "--limit: '-1' is not a whole number from 1 to 999999999");
+    CHECK(complaint({"peers", "--watch", "--times", "0"}).starts_with("--times: '0' is not"));
+    CHECK(complaint({"config", "check", "--default", "--json"}).find("TOML") != std::string::npos);
+}
+
 TEST_CASE("what is not known is refused with what was probably meant") {
     // A flag of a later release must not be taken silently: the interface says absent, not ignored.
     CHECK(complaint({"--rdma-enabled"}) == "unknown flag '--rdma-enabled'");

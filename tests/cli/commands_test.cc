@@ -152,15 +152,17 @@ TEST_CASE("join tells the node whom to meet, and says why it did not work") {
 }
 
 TEST_CASE("leave waits until the node has gone") {
-    // "left" before the hand-off is over would let an operator pull the plug too soon.
-    const FakeNode fake(Script{{"POST /v1/leave", {json_reply(202, R"({"state":"leaving"})")}},
-                         {"GET /v1/status", {json_reply(200, kStatus), json_reply(200, kStatus), ""}}});
+    // "left" before the node has stopped would let an operator pull the plug too soon. An error, or a
+    // connection that breaks off, is of a node that is still there; only a refused one is not.
+    const Script script{{"POST /v1/leave", {json_reply(202, R"({"state":"leaving"})")}},
+                        {"", {"", json_reply(500, "busy"), "gone"}}};
+    const FakeNode fake(script);
     const Ran ran = run_cli({"leave", "--data-dir", fake.data_dir()});
     CHECK(ran.code() == 0);
     CHECK(ran.says("left the mesh"));
-    CHECK(fake.asked() ==
-          "POST /v1/leave\nGET /v1/status\nGET /v1/status\nGET /v1/status\n");
-    const Ran hurried = run_cli({"leave", "--no-wait", "--json", "--data-dir", fake.data_dir()});
+    CHECK(fake.asked() == "POST /v1/leave\n\n\n\n");
+    const FakeNode other(script);
+    const Ran hurried = run_cli({"leave", "--no-wait", "--json", "--data-dir", other.data_dir()});
     CHECK(parsed(hurried)["state"] == "leaving");
 }
 
@@ -247,6 +249,14 @@ TEST_CASE("a node of another version, or none at all, confuses nobody") {
     CHECK(run_cli({"status", "--data-dir", odd.data_dir()}).code() == 1);
     CHECK(run_cli({"peers", "--data-dir", odd.data_dir()}).says("without JSON"));
     CHECK(run_cli({"blobs", "--data-dir", odd.data_dir()}).says("500"));
+    // The registry's port knows no /v1: that is the wrong port, not a missing thing.
+    for (const std::string body : {R"({"errors":[{"code":"NOT_FOUND","message":"no such page"}]})", "<html>", ""}) {
+        CAPTURE(body);
+        const FakeNode registry(Script{{"GET /v1/status", {json_reply(404, body)}}});
+        const Ran wrong = run_cli({"status", "--data-dir", registry.data_dir()});
+        CHECK(wrong.code() == 3);
+        CHECK(wrong.says("is not an admin listener; name the node's admin.listen"));
+    }
     // An older node that does not know a path is not "the blob is not there".
     CHECK(run_cli({"verify", "--data-dir", odd.data_dir()}).code() == 1);
 }

@@ -54,6 +54,7 @@ std::string read_question(int fd) {
             answer = found->second[std::min(n, found->second.size() - 1)];
             ++n;
         }
+        if (answer == "gone") ::_exit(0);
         if (answer == "silence") {
             silent.push_back(fd);
             continue;

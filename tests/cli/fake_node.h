@@ -29,7 +29,8 @@ class Folder {
 };
 
 /// "GET /v1/status" to the bytes of its answers, one after the other; the last one stays. An empty
-/// answer closes the connection, "silence" keeps it open without a byte.
+/// answer closes the connection, "silence" keeps it open without a byte, "gone" ends the node. A connection
+/// without a question is "".
 using Script = std::map<std::string, std::vector<std::string>>;
 
 [[nodiscard]] std::string json_reply(int status, const std::string& body);
