@@ -19,12 +19,20 @@ namespace {
 constexpr Duration kTick = 1s;
 constexpr std::size_t kDialsMax = 512;
 
+SendFailure failure_of(const GreetError& error) {
+    if (!error.refused) return SendFailure::unreachable;
+    if (error.foreign()) return SendFailure::foreign;
+    return error.code == wire::CloseCode::itself ? SendFailure::itself : SendFailure::refused;
+}
+
 }  // namespace
 
 std::string_view name_of(SendFailure failure) {
     switch (failure) {
         case SendFailure::unreachable: return "unreachable";
         case SendFailure::refused: return "refused";
+        case SendFailure::foreign: return "foreign";
+        case SendFailure::itself: return "itself";
         case SendFailure::overflow: return "overflow";
         case SendFailure::link_lost: return "link_lost";
     }
@@ -162,10 +170,10 @@ struct ControlMesh::Impl final : ControlLinkOwner {
             why = address.str() + " is now node " + who.brief() + ", not " + to.brief();
             later([this, expected = to, at = address, who] { handler->on_wrong_peer(expected, at, who); });
         } else {
-            why = std::move(outcome.error().why);
+            failure = failure_of(outcome.error());
+            why = outcome.error().why;
             if (outcome.error().refused) {
-                failure = SendFailure::refused;
-                refusals.say(loop.now(), "link.refused", address.str(), why);
+                refusals.say(loop.now(), address.str(), outcome.error());
             } else {
                 log::debug("link.not_made", {{"remote", address.str()}, {"why", why}});
             }
@@ -187,6 +195,7 @@ struct ControlMesh::Impl final : ControlLinkOwner {
             seeds[{dialled, side.second}] = side.first;
             limit_outbound();
         }
+        if (!dialled.empty()) handler->on_dialled(dialled);
         up.insert(side);
         log::debug("link.up", {{"node", side.first.brief()},
                                {"purpose", wire::name_of(side.second)},

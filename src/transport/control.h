@@ -25,7 +25,9 @@ namespace fastreg::transport {
 
 enum class SendFailure : std::uint8_t {
     unreachable,  // no name, no route, connection refused, silence: try again later
-    refused,      // the other side answered and we do not go together: cluster, key, version, node id
+    refused,      // the other side answered and we do not go together: port, version, node id
+    foreign,      // refused, for another cluster or another key
+    itself,       // refused: this node, or a copy of its data directory
     overflow,     // the link's queue was full: the link was dropped
     link_lost,    // the link broke before the frame was handed to the kernel
 };
@@ -40,6 +42,8 @@ class ControlHandler {
                             const Endpoint& remote) = 0;
     /// The last link to `peer` for this purpose is gone.
     virtual void on_link_down(NodeId peer, wire::Purpose purpose) = 0;
+    /// A dial of this node ended well; said before its on_link_up.
+    virtual void on_dialled(const Endpoint& address) { (void)address; }
     /// The handshake at `address` proved `found`, where send() meant `expected`. Said once a dial; the frames
     /// that waited for it are given back after it, as refused.
     virtual void on_wrong_peer(NodeId expected, const Endpoint& address, NodeId found) = 0;

@@ -75,6 +75,12 @@ void Dial::on_greeted(tl::expected<Greeted, GreetError> outcome) {
         return done(std::move(outcome));
     }
     // One address of a name may be this node itself, another one gone: the next may be good.
+    const bool first = errors_.why.empty();
+    if (first || outcome.error().foreign()) {
+        errors_.code = outcome.error().code;
+    } else if (errors_.code != outcome.error().code && !errors_.foreign()) {
+        errors_.code.reset();  // not all of them are this node
+    }
     errors_.refused = errors_.refused || outcome.error().refused;
     errors_.why += (errors_.why.empty() ? "" : "; ") + outcome.error().why;
     try_next();

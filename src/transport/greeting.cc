@@ -20,7 +20,18 @@ constexpr std::size_t kUnreadMax = wire::kHelloBodyMax + wire::kFrameHeaderSize;
 constexpr Duration kControlUserTimeout = 10s;
 constexpr Duration kDataUserTimeout = 30s;
 
+bool starts_with(ByteView data, std::string_view text) {
+    const ByteView wanted = as_bytes(text);
+    return data.size() >= wanted.size() && std::equal(wanted.begin(), wanted.end(), data.begin());
+}
+
 }  // namespace
+
+bool GreetError::foreign() const {
+    using Code = wire::CloseCode;
+    return refused && (code == Code::cluster || code == Code::wrong_key || code == Code::key_needed ||
+                       code == Code::key_foreign);
+}
 
 Greeting::Greeting(uv::Loop& loop, Setup setup, OnDone on_done)
     : setup_(std::move(setup)),
@@ -109,7 +120,9 @@ bool Greeting::take_input(int os_errno) {
     while (!handshake_.done()) {
         auto frame = frames_.next();
         if (!frame) {
-            end({true, setup_.remote.str() + " does not speak FastReg: " + frame.error().what});
+            const bool http = starts_with(frames_.rest(), "HTTP/");
+            end({true, setup_.remote.str() + (http ? " is an HTTP port, not a port of the mesh"
+                                                   : ": " + frame.error().what)});
             return true;
         }
         if (!*frame) {
@@ -119,7 +132,7 @@ bool Greeting::take_input(int os_errno) {
         }
         if (!answer(**frame)) return true;
     }
-    judge();
+    finish();
     return true;
 }
 
@@ -130,9 +143,10 @@ bool Greeting::answer(const wire::Frame& frame) {
         const bool later = handshake_.failure() == wire::CloseCode::busy ||
                            handshake_.failure() == wire::CloseCode::going_away ||
                            handshake_.failure() == wire::CloseCode::timeout;
-        end({!later, answers.error().what});
+        end({!later, answers.error().what, handshake_.failure()});
         return false;
     }
+    if (!serves()) return false;
     for (const wire::Frame& one : *answers) {
         if (say(one)) continue;
         broke(errno);
@@ -141,16 +155,20 @@ bool Greeting::answer(const wire::Frame& frame) {
     return true;
 }
 
-void Greeting::judge() {
-    const wire::Purpose purpose = handshake_.peer().purpose;
-    if (setup_.role == wire::Role::responder &&
-        std::find(setup_.purposes.begin(), setup_.purposes.end(), purpose) == setup_.purposes.end()) {
-        const std::string why = "dialled this port for " + std::string(wire::name_of(purpose)) +
-                                ", which another port serves";
-        (void)say(wire::encode_close({wire::CloseCode::protocol, why, wire::kVersions}));
-        return end({true, "peer " + setup_.remote.str() + " " + why});
+bool Greeting::serves() {
+    const wire::Purpose purpose = handshake_.heard().purpose;
+    if (setup_.role == wire::Role::initiator ||
+        std::find(setup_.purposes.begin(), setup_.purposes.end(), purpose) != setup_.purposes.end()) {
+        return true;
     }
-    finish();
+    const std::string wanted(wire::name_of(purpose));
+    const std::string mine(wire::name_of(setup_.purposes.front()));
+    (void)say(wire::encode_close({wire::CloseCode::protocol,
+                                  "this is the port for " + mine + ": dial the port for " + wanted,
+                                  wire::kVersions}));
+    end({true, "peer " + setup_.remote.str() + " dialled this port for " + wanted + ", which another port serves",
+         wire::CloseCode::protocol});
+    return false;
 }
 
 void Greeting::finish() {

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <tl/expected.hpp>
 #include <vector>
@@ -33,6 +34,10 @@ struct Greeted {
 struct GreetError {
     bool refused = false;  // the other side answered, and the two do not go together
     std::string why;       // a sentence that says what to do
+    std::optional<wire::CloseCode> code{};  // of a refusal that a handshake had a word for
+
+    /// Refused for another cluster or another key.
+    [[nodiscard]] bool foreign() const;
 };
 
 class Greeting final : public uv::PollHandler {
@@ -66,7 +71,8 @@ class Greeting final : public uv::PollHandler {
     /// What has arrived; true when this ended the greeting, and perhaps this object with it.
     [[nodiscard]] bool take_input(int os_errno);
     [[nodiscard]] bool answer(const wire::Frame& frame);
-    void judge();
+    /// The port is for what the peer wants of it; ends the greeting otherwise, before anything is proven.
+    [[nodiscard]] bool serves();
     void finish();
     void broke(int os_errno);
     void end(GreetError error);

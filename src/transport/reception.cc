@@ -42,7 +42,7 @@ void Reception::on_accepted(uv::Fd fd, Endpoint peer) {
             half_open_.erase(at);
             if (outcome) return on_greeted_(std::move(*outcome));
             if (outcome.error().refused) {
-                refusals_.say(loop_.now(), "link.refused", remote, outcome.error().why);
+                refusals_.say(loop_.now(), remote, outcome.error());
             } else {
                 log::debug("link.not_greeted", {{"remote", remote}, {"why", outcome.error().why}});
             }

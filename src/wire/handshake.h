@@ -43,6 +43,8 @@ class Handshake {
     [[nodiscard]] bool done() const { return step_ == Step::done; }
     /// After done().
     [[nodiscard]] const Hello& peer() const { return peer_; }
+    /// What its Hello claimed; before done() nothing of it is proven.
+    [[nodiscard]] const Hello& heard() const { return peer_; }
     [[nodiscard]] const Hello& mine() const { return mine_; }
     [[nodiscard]] std::uint16_t version() const { return version_; }
     /// What both ends can do.

@@ -1,9 +1,12 @@
 // Control links over real sockets: who is let in, what is kept, what happens to frames that cannot go.
 #include "transport/control.h"
 
+#include <sys/socket.h>
+
 #include <algorithm>
 
 #include "raw_peer.h"
+#include "transport/refusal_log.h"
 #include "uv/listener.h"
 
 namespace fastreg::transport::test {
@@ -162,19 +165,33 @@ TEST_CASE("what cannot be sent comes back with a reason a person can act on") {
     SUBCASE("another cluster") {
         const Member other(loop, 2, [](auto& o) { o.identity.cluster = "other"; });
         const Failed f = failure_of(other.id, other.address);
-        CHECK(f.failure == SendFailure::refused);
+        CHECK(f.failure == SendFailure::foreign);
         CHECK(f.why.find("cluster name") != std::string::npos);
     }
     SUBCASE("another key") {
         const Member other(loop, 2, [](auto& o) { o.identity.key = wire::link_key("other key 1234567"); });
         const Failed f = failure_of(other.id, other.address);
-        CHECK(f.failure == SendFailure::refused);
+        CHECK(f.failure == SendFailure::foreign);
         CHECK(f.why.find("fastreg key show") != std::string::npos);
     }
     SUBCASE("this node itself") {
         const Failed f = failure_of({}, a.address);
-        CHECK(f.failure == SendFailure::refused);
+        CHECK(f.failure == SendFailure::itself);
         CHECK(a.ups == 0);
+    }
+    SUBCASE("an HTTP port") {
+        // 5000 typed for 7946; the length that "HTTP" makes as a number helps nobody.
+        std::vector<uv::Fd> kept;
+        auto web = uv::Listener::tcp(loop, {"127.0.0.1", 0}, {}, [&](uv::Fd fd, const Endpoint&) {
+            const std::string_view words = "HTTP/1.1 400 Bad Request\r\n\r\n";
+            CHECK(::send(fd.get(), words.data(), words.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(words.size()));
+            kept.push_back(std::move(fd));
+        });
+        REQUIRE(web);
+        const Failed f = failure_of({}, web->address());
+        CHECK(f.failure == SendFailure::refused);
+        CHECK(f.why.find("is an HTTP port") != std::string::npos);
+        CHECK(f.why.find("length") == std::string::npos);
     }
     SUBCASE("another node than expected") {
         Member b(loop, 2);
@@ -413,6 +430,26 @@ TEST_CASE("a thousand links made and lost leave no descriptor behind") {
             std::all_of(a.up.begin(), a.up.end(), [](const auto& one) { return one.second == 0; });
         return all_down && open_fds() <= before && a.mesh->link_count() == 0;
     }));
+}
+
+TEST_CASE("a peer that is refused for ever is told of ever more rarely, and how often") {
+    // A node with a wrong key dials for ever; a line a minute buries everything else.
+    RefusalLog refusals;
+    const GreetError wrong_key{true, "proves another cluster key", wire::CloseCode::wrong_key};
+    std::vector<std::uint64_t> unsaid;
+    for (Instant now{0}; now < Instant{0} + 24h; now = now + 30s) {
+        if (const auto count = refusals.say(now, "10.0.0.9", wrong_key)) unsaid.push_back(*count);
+    }
+    REQUIRE(unsaid.size() > 4);
+    CHECK(unsaid.size() < 32);  // one an hour in the end
+    CHECK(std::vector(unsaid.begin(), unsaid.begin() + 4) == std::vector<std::uint64_t>{0, 1, 3, 7});
+    CHECK(unsaid.back() == 119);
+    // Another reason, and one that comes back after a long silence, are said at once.
+    const GreetError cluster{true, "is of another cluster", wire::CloseCode::cluster};
+    CHECK(refusals.say(Instant{0} + 24h, "10.0.0.9", cluster) == 0);
+    CHECK(refusals.say(Instant{0} + 48h, "10.0.0.9", wrong_key));
+    CHECK_FALSE(refusals.say(Instant{0} + 48h + 30s, "10.0.0.9", wrong_key));
+    CHECK(refusals.say(Instant{0} + 48h + 60s, "10.0.0.9", wrong_key) == 1);
 }
 
 }  // namespace

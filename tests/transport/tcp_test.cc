@@ -95,8 +95,8 @@ TEST_CASE("a peer with another key, another cluster or for another port is refus
     CHECK_FALSE(no_key.greet(stranger, wire::Purpose::data));
 
     RawPeer wrong_port(node.loop, node.address);
-    (void)wrong_port.greet(identity(2), wire::Purpose::gossip);
-    CHECK(wrong_port.closed_by_peer());
+    CHECK_FALSE(wrong_port.greet(identity(2), wire::Purpose::gossip));
+    CHECK(wrong_port.why.find("this is the port for data: dial the port for gossip") != std::string::npos);
     RawPeer itself(node.loop, node.address);
     CHECK_FALSE(itself.greet(identity(1), wire::Purpose::data));
     idle(node.loop, 20ms);

@@ -174,10 +174,8 @@ void Shard::on_dialled(NodeId id, tl::expected<Greeted, GreetError> outcome) {
         if (who == id) return adopt(std::move(*outcome), true);
         why = peer.address.str() + " is now node " + who.brief() + ", not " + id.brief();
     } else {
-        why = std::move(outcome.error().why);
-        if (outcome.error().refused) {
-            refusals_.say(loop_.now(), "link.refused", peer.address.str(), why);
-        }
+        why = outcome.error().why;
+        if (outcome.error().refused) refusals_.say(loop_.now(), peer.address.str(), outcome.error());
     }
     peer.retry = std::make_unique<uv::Timer>(loop_, [this, id] {
         Peer& again = peer_of(id);
