@@ -38,6 +38,7 @@ class Gossip::Core {
     void start(Instant now, const std::vector<Endpoint>& seeds, const std::vector<Member>& last_known,
                Outbox& out);
     void add_seed(Instant now, const Endpoint& seed, Outbox& out);
+    void remove_seed(const Endpoint& seed) { joiner_.remove_seed(seed); }
     void set_seeds(const std::vector<Endpoint>& seeds) { joiner_.set_seeds(seeds); }
     void update_self(Instant now, Self self, Outbox& out);
     void renew(Instant now, BootEpoch epoch, Outbox& out);

@@ -17,6 +17,8 @@ void Gossip::start(Instant now, const std::vector<Endpoint>& seeds,
 void Gossip::add_seed(Instant now, const Endpoint& seed, Outbox& out) {
     core_->add_seed(now, seed, out);
 }
+void Gossip::remove_seed(const Endpoint& seed) { core_->remove_seed(seed); }
+
 void Gossip::set_seeds(const std::vector<Endpoint>& seeds) { core_->set_seeds(seeds); }
 void Gossip::update_self(Instant now, Self self, Outbox& out) {
     core_->update_self(now, std::move(self), out);

@@ -93,6 +93,8 @@ class Gossip {
                Outbox& out);
     /// A join by hand or a new seed of the configuration: dialled now and kept.
     void add_seed(Instant now, const Endpoint& seed, Outbox& out);
+    /// Takes back add_seed: dialled no more.
+    void remove_seed(const Endpoint& seed);
     /// Replaces the seeds (SIGHUP); dialled at the next turn.
     void set_seeds(const std::vector<Endpoint>& seeds);
     /// New label, zone or addresses: spread under a higher incarnation. Id and epoch must be the same.

@@ -18,6 +18,7 @@ class Joiner {
 
     void set_seeds(std::vector<Endpoint> seeds);
     void add_seed(const Endpoint& seed);
+    void remove_seed(const Endpoint& seed) { std::erase(seeds_, seed); }
     void set_hints(std::vector<Endpoint> hints);
     /// This is the node's own address, under whatever name: never dial it again.
     void skip(const Endpoint& own) { own_.insert(own); }

@@ -40,6 +40,16 @@ double rounded_ms(Duration d) {
     return std::round(seconds_of(d) * 1e6) / 1e3;
 }
 
+/// Asking again would not help.
+bool is_refusal(transport::SendFailure failure) {
+    using F = transport::SendFailure;
+    return failure == F::refused || failure == F::foreign || failure == F::itself;
+}
+
+std::string itself(const Endpoint& address) {
+    return address.str() + " is this node itself: give the gossip address of another member";
+}
+
 }  // namespace
 
 struct Admin::Verify {
@@ -304,7 +314,9 @@ void Admin::join(const std::string& body, OnAdminAnswer answer) {
     }
     const auto address = Endpoint::parse(json["address"].get<std::string>());
     if (!address) return answer(error(400, "invalid_argument", address.error().what));
-    // Asked again ten times a second until the seed is a member, or there is a reason why not.
+    if (*address == core_.gossip().self().gossip) return answer(error(409, "itself", itself(*address)));
+    mesh_.forget_failure(*address);
+    // Looked at ten times a second until the seed is a member, or there is a reason why not.
     const auto wait = joins_.emplace(joins_.end());
     wait->end = core_.now() + kJoinPatience;
     wait->members_before = core_.gossip().members().size();
@@ -312,17 +324,24 @@ void Admin::join(const std::string& body, OnAdminAnswer answer) {
         const auto members = core_.gossip().members();
         bool met = members.size() > wait->members_before;
         for (const Member& member : members) met = met || (member.gossip == address && member.reachable());
-        if (!met && core_.now() < wait->end) {
+        const auto failed = mesh_.last_failure(address);
+        const bool refused = failed && is_refusal(failed->failure);
+        if (!met && !refused && core_.now() < wait->end) {
             wait->timer->set(100ms);
             return;
         }
         if (met) {
             answer(ok({{"address", address.str()}, {"members", core_.gossip().counts().alive + 1}}));
         } else {
-            const std::string why = mesh_.last_failure(address);
-            answer(error(504, "timeout", why.empty() ? "no answer from " + address.str() +
-                                                           "; is it the gossip address of a member?"
-                                                     : why));
+            core_.withdraw(address);
+            if (failed && failed->failure == transport::SendFailure::itself) {
+                answer(error(409, "itself", itself(address) + ", or runs with a copy of its data directory"));
+            } else if (refused) {
+                answer(error(409, "refused", failed->why));
+            } else {
+                answer(error(504, "timeout", failed ? failed->why : "no answer from " + address.str() +
+                                                        "; is it the gossip address of a member?"));
+            }
         }
         joins_.erase(wait);  // a timer may be destroyed from its own callback
     });

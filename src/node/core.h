@@ -4,8 +4,10 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -32,7 +34,9 @@ class Core final : private transfer::LocalBlobs {
     void start(const std::vector<Endpoint>& seeds);
     void join(const Endpoint& seed);
     /// Replaces the seeds that are dialled again and again.
-    void set_seeds(const std::vector<Endpoint>& seeds) { parts_.gossip.set_seeds(seeds); }
+    void set_seeds(const std::vector<Endpoint>& seeds);
+    /// A join by hand failed: `seed` is dialled no more, unless the configuration names it.
+    void withdraw(const Endpoint& seed);
     /// SIGTERM: comes back soon. Leave: gone for good.
     void stop();
     void leave();
@@ -46,6 +50,11 @@ class Core final : private transfer::LocalBlobs {
     /// Somebody else than `expected` proved to be at `address`.
     void on_wrong_peer(NodeId expected, const Endpoint& address, NodeId found);
     void on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purpose);
+    /// Whoever is at the dialled `address` said that this node is of another cluster or has another key: told
+    /// before on_send_failed. A seed that does is there, so this node is not the first of a mesh.
+    void on_foreign(const Endpoint& address, const std::string& why);
+    /// The handshake at the dialled `address` ended well.
+    void on_dialled(const Endpoint& address);
 
     // From the data links.
     void on_transfer(NodeId from, const wire::TransferMessage& message);
@@ -70,6 +79,8 @@ class Core final : private transfer::LocalBlobs {
     [[nodiscard]] const repo::Repo& repo() const { return parts_.repo; }
     /// What the operator must know of now: another process under this node's id. Empty when all is well.
     [[nodiscard]] std::vector<std::string> warnings() const;
+    /// Whether requests for repositories can be answered: the node has met its mesh, or is one alone.
+    [[nodiscard]] Status ready() const;
     [[nodiscard]] Instant now() const { return parts_.now(); }
     [[nodiscard]] const CoreOptions& options() const { return parts_.options; }
     /// Who holds the blob, asked of the directory; an empty list when nobody answers.
@@ -113,6 +124,10 @@ class Core final : private transfer::LocalBlobs {
     directory::LookupId next_ask_ = directory::LookupId{1} << 61U;
     Instant save_peers_at_ = Instant::never();
     Instant alone_until_;
+    Instant judge_seeds_until_;  // a seed that refuses this node until then holds it back
+    std::set<Endpoint> seeds_;   // of the configuration
+    std::map<Endpoint, std::string> foreign_seeds_;  // those that refuse this node, and why
+    bool held_back_ = false;     // such a seed was met before any member
     struct Conflict {
         std::string other;
         std::string why;

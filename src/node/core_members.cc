@@ -80,6 +80,8 @@ void Core::start(const std::vector<Endpoint>& seeds) {
     }
     member_changed(self);
     if (known.empty() && !seeds.empty()) alone_until_ = parts_.now() + kAloneAfter;
+    judge_seeds_until_ = parts_.now() + kAloneAfter;
+    seeds_.insert(seeds.begin(), seeds.end());
     started_ = true;
     for (const auto& entry : parts_.store.list()) {
         const auto kind = entry.info.home ? directory::HolderKind::home : directory::HolderKind::cache;
@@ -93,6 +95,31 @@ void Core::start(const std::vector<Endpoint>& seeds) {
 void Core::join(const Endpoint& seed) {
     parts_.gossip.add_seed(parts_.now(), seed, parts_.gossip_out);
     drain();
+}
+
+void Core::withdraw(const Endpoint& seed) {
+    if (!seeds_.contains(seed)) parts_.gossip.remove_seed(seed);
+}
+
+void Core::set_seeds(const std::vector<Endpoint>& seeds) {
+    parts_.gossip.set_seeds(seeds);
+    seeds_ = {seeds.begin(), seeds.end()};
+    const bool refused = !foreign_seeds_.empty();
+    std::erase_if(foreign_seeds_, [this](const auto& entry) { return !seeds_.contains(entry.first); });
+    if (refused && foreign_seeds_.empty()) held_back_ = false;  // the operator took them away
+}
+
+void Core::on_foreign(const Endpoint& address, const std::string& why) {
+    if (!seeds_.contains(address)) return;
+    foreign_seeds_[address] = why;
+    const auto counts = parts_.gossip.counts();
+    const bool met = counts.alive + counts.suspect + counts.stopping + counts.dead + counts.left > 0;
+    // One that has long answered for a mesh of its own goes on, with the warning.
+    if (!met && parts_.now() < judge_seeds_until_) held_back_ = true;
+}
+
+void Core::on_dialled(const Endpoint& address) {
+    foreign_seeds_.erase(address);
 }
 
 void Core::act(gossip::Action& action) {
@@ -142,12 +169,15 @@ void Core::report_conflict(const gossip::IdentityConflict& conflict) {
 }
 
 std::vector<std::string> Core::warnings() const {
+    std::vector<std::string> all;
     // Gossip repeats a conflict that lasts every warn_every.
-    const bool lasts = conflict_ && parts_.now() < conflict_->seen + 2 * parts_.options.gossip_options.warn_every;
-    if (!lasts) return {};
-    return {"another process runs with this node's id" +
-            (conflict_->other.empty() ? "" : " at " + conflict_->other) + " (" + conflict_->why +
-            "): stop the one whose data directory was copied, empty that directory and start it again"};
+    if (conflict_ && parts_.now() < conflict_->seen + 2 * parts_.options.gossip_options.warn_every) {
+        all.push_back("another process runs with this node's id" +
+                      (conflict_->other.empty() ? "" : " at " + conflict_->other) + " (" + conflict_->why +
+                      "): stop the one whose data directory was copied, empty that directory and start it again");
+    }
+    for (const auto& [seed, why] : foreign_seeds_) all.push_back("seed " + seed.str() + " refused this node: " + why);
+    return all;
 }
 
 void Core::member_changed(const Member& member) {
@@ -156,16 +186,32 @@ void Core::member_changed(const Member& member) {
     parts_.directory.on_member(now, member, parts_.directory_out);
     parts_.repo.on_member(now, member, parts_.repo_out);
     if (member.id == parts_.self) return;
+    if (member.reachable()) held_back_ = false;
     if (started_) save_peers_at_ = std::min(save_peers_at_, now + kSavePeersSoon);
     parts_.transfer.on_member(now, member, parts_.transfer_out);
     homes_.on_member(member);
 }
 
 Status Core::may_speak() const {
+    if (held_back_ && !foreign_seeds_.empty()) {
+        const auto& [seed, why] = *foreign_seeds_.begin();
+        return fail(Errc::unavailable, "this node has met no member of its mesh: seed " + seed.str() +
+                                           " refused it: " + why);
+    }
     const auto counts = parts_.gossip.counts();
-    if (parts_.now() >= alone_until_ || counts.alive + counts.suspect > 0) return {};
+    if ((parts_.now() >= alone_until_ && !held_back_) || counts.alive + counts.suspect > 0) return {};
     return fail(Errc::unavailable, "this node has met none of its seeds yet; try again, or look at "
                                    "the seeds of its configuration");
+}
+
+Status Core::ready() const {
+    FR_TRY(may_speak());
+    const auto counts = parts_.gossip.counts();
+    if (parts_.repo.stats().shards_copying > 0 && counts.alive + counts.suspect == 0) {
+        return fail(Errc::unavailable, "this node has met no member of its mesh since its start and does not "
+                                       "speak for them while they may come back");
+    }
+    return {};
 }
 
 void Core::save_peers() {

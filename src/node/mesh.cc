@@ -98,9 +98,9 @@ void Mesh::set_deadline(Instant at) {
     timer_.set(at);
 }
 
-std::string Mesh::last_failure(const Endpoint& address) const {
+std::optional<Mesh::Failure> Mesh::last_failure(const Endpoint& address) const {
     const auto at = failures_.find(address.str());
-    return at == failures_.end() ? std::string() : at->second;
+    return at == failures_.end() ? std::nullopt : std::optional(at->second);
 }
 
 // --- control -----------------------------------------------------------------------------------
@@ -119,8 +119,7 @@ void Mesh::on_frame(NodeId from, wire::Purpose purpose, wire::Frame frame) {
     if (core_ != nullptr) core_->on_frame(from, purpose, frame);
 }
 
-void Mesh::on_link_up(NodeId peer, wire::Purpose purpose, const wire::Hello&, const Endpoint& remote) {
-    failures_.erase(remote.str());
+void Mesh::on_link_up(NodeId peer, wire::Purpose purpose, const wire::Hello&, const Endpoint&) {
     if (core_ != nullptr) core_->on_link_up(peer, purpose);
 }
 
@@ -128,13 +127,19 @@ void Mesh::on_link_down(NodeId peer, wire::Purpose purpose) {
     if (core_ != nullptr) core_->on_link_down(peer, purpose);
 }
 
+void Mesh::on_dialled(const Endpoint& address) {
+    failures_.erase(address.str());
+    if (core_ != nullptr) core_->on_dialled(address);
+}
+
 void Mesh::on_wrong_peer(NodeId expected, const Endpoint& address, NodeId found) {
     if (core_ != nullptr) core_->on_wrong_peer(expected, address, found);
 }
 
 void Mesh::on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purpose,
-                          transport::SendFailure, const std::string& why, wire::Frame) {
-    if (!to.known() && failures_.size() < 1024) failures_[address.str()] = why;
+                          transport::SendFailure failure, const std::string& why, wire::Frame) {
+    if (!to.known() && failures_.size() < 1024) failures_[address.str()] = {failure, why};
+    if (failure == transport::SendFailure::foreign && core_ != nullptr) core_->on_foreign(address, why);
     log::debug("link.send_failed", {{"to", to.known() ? to.brief() : std::string("seed")},
                                     {"address", address.str()},
                                     {"purpose", wire::name_of(purpose)},

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -45,8 +46,13 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
 
     [[nodiscard]] std::uint64_t bytes_in() const { return bytes_in_; }
     [[nodiscard]] std::uint64_t bytes_out() const { return bytes_out_; }
-    /// Why the last attempts to reach an address failed, for `join` by hand; empty when none did.
-    [[nodiscard]] std::string last_failure(const Endpoint& address) const;
+    /// How the last attempt to reach an address failed, for `join` by hand; nothing when none did.
+    struct Failure {
+        transport::SendFailure failure = transport::SendFailure::unreachable;
+        std::string why;
+    };
+    [[nodiscard]] std::optional<Failure> last_failure(const Endpoint& address) const;
+    void forget_failure(const Endpoint& address) { failures_.erase(address.str()); }
 
     /// For work of the loop that belongs to no core.
     [[nodiscard]] std::unique_ptr<uv::Timer> make_timer(std::function<void()> on_fired) {
@@ -80,6 +86,7 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     void on_link_up(NodeId peer, wire::Purpose purpose, const wire::Hello& theirs,
                     const Endpoint& remote) override;
     void on_link_down(NodeId peer, wire::Purpose purpose) override;
+    void on_dialled(const Endpoint& address) override;
     void on_wrong_peer(NodeId expected, const Endpoint& address, NodeId found) override;
     void on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purpose,
                         transport::SendFailure failure, const std::string& why, wire::Frame frame) override;
@@ -102,7 +109,7 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     Endpoint gossip_;
     Endpoint transfer_;
     std::unordered_map<RequestId, Landing> landings_;
-    std::unordered_map<std::string, std::string> failures_;
+    std::unordered_map<std::string, Failure> failures_;
     std::uint64_t bytes_in_ = 0;
     std::uint64_t bytes_out_ = 0;
     Counter& metric_in_;

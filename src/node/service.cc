@@ -45,7 +45,9 @@ void Service::handle(r::Route route, const Client& client, OnAnswer answer) {
             } else if constexpr (std::is_same_v<T, r::Live>) {
                 say(answer, r::health_answer(true));
             } else if constexpr (std::is_same_v<T, r::Ready>) {
-                say(answer, r::health_answer(draining_.empty(), draining_));
+                const Status status = core_.ready();
+                const std::string why = !draining_.empty() ? draining_ : status ? "" : status.error().what;
+                say(answer, r::health_answer(why.empty(), why));
             } else if constexpr (std::is_same_v<T, r::GetManifest>) {
                 get_manifest(std::move(ask), std::move(answer));
             } else if constexpr (std::is_same_v<T, r::PutManifest>) {

@@ -9,7 +9,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import FASTREG, MANIFEST, Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
+from harness import FASTREG, MANIFEST, PATIENCE, Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
 
 
 def raw(node, data, seconds=20, half_close=False):
@@ -323,6 +323,26 @@ def test_another_cluster_and_another_key():
             equal(n.status()["members"]["alive"], 1, f"node {n.number} stays alone")
         joined = third.cli("join", node.ready["gossip"], code=None)
         check(joined.returncode == 1 and "key" in joined.stderr, f"join by hand says why: {joined.stderr}")
+        for n, word in ((other, "cluster"), (third, "key show")):
+            warning = until(lambda n=n: n.status()["warnings"], "status warns of the seed")[0]
+            check(f"seed {node.ready['gossip']} refused this node" in warning and word in warning, warning)
+            ready = n.get("/readyz")
+            check(ready.status == 503 and word in ready.body.decode(), f"/readyz: {ready.status} {ready.body!r}")
+            equal(n.get("/v2/a/b/tags/list").status, 503, "it speaks for no mesh")
+        equal(node.get("/readyz").status, 200, "the member is ready")
+
+
+def test_joins_that_cannot_be_say_why_at_once():
+    """An operator types a wrong port or the node's own address; the answer names the mistake."""
+    with Mesh(2) as mesh:
+        node, member = mesh.nodes
+        for address, words in ((node.ready["gossip"], "is this node itself"),
+                               (member.ready["transfer"], "dial the port for gossip"),
+                               (member.ready["http"], "is an HTTP port")):
+            began = time.monotonic()
+            joined = node.cli("join", address, code=1)
+            check(words in joined.stderr, f"join {address}: {joined.stderr}")
+            check(time.monotonic() - began < 4 * PATIENCE, "without waiting for a timeout")
 
 
 def test_a_refused_start_is_no_crash():
@@ -353,7 +373,10 @@ def test_a_seed_that_is_not_there():
         lonely.start("--join", f"127.0.0.1:{nobody}", "--join", "no-such-host.invalid:7946",
                      "--cluster-key-file", mesh.key_file())
         equal(lonely.get("/v2/").status, 200, "serves alone")
+        ready = lonely.get("/readyz")
+        check(ready.status == 503 and b"none of its seeds" in ready.body, f"/readyz: {ready.status} {ready.body!r}")
         lonely.cli("join", mesh[1].ready["gossip"])
+        until(lambda: lonely.get("/readyz").status == 200, "ready as a member")
         until(lambda: mesh[1].status()["members"]["alive"] == 2, "joined by hand")
 
 

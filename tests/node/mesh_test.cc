@@ -1,6 +1,8 @@
 // Cores on real sockets: what membership must learn from the links themselves.
 #include "node/mesh.h"
 
+#include <algorithm>
+
 #include "tests/node/rig.h"
 #include "transport/control.h"
 
@@ -81,4 +83,81 @@ TEST_CASE("a second process under this node's id is counted, and the operator is
     REQUIRE(told.warnings().size() == 1);
     CHECK(told.warnings().front().find("empty that directory") != std::string::npos);
     CHECK(third.core->warnings().empty());
+}
+
+TEST_CASE("a node is ready when it may answer for repositories, not when its port is open") {
+    // A load balancer sends requests to whoever says 200 to /readyz.
+    CHECK(LoneNode().core.ready());
+    LoneNode seeded({{"10.0.0.2", 7946}});
+    REQUIRE_FALSE(seeded.core.ready());
+    CHECK(seeded.core.ready().error().what.find("none of its seeds") != std::string::npos);
+    seeded.pass(31s);
+    CHECK(seeded.core.ready());  // the seed is not there: the first of its mesh
+}
+
+TEST_CASE("a node whose seed refuses it does not become a mesh of its own") {
+    // With a wrong key it would answer 404 for every repository of the mesh that it was meant to be in.
+    const Endpoint seed{"10.0.0.2", 7946};
+    const Endpoint hint{"10.0.0.3", 7946};
+    const std::string why = "peer 10.0.0.2:7946 has another cluster key";
+    LoneNode node({seed});
+    node.core.on_foreign(hint, "no seed of the configuration");
+    CHECK(node.core.warnings().empty());
+    node.core.on_foreign(seed, why);
+    node.pass(600s);
+    REQUIRE_FALSE(node.core.ready());
+    CHECK(node.core.ready().error().what.find(why) != std::string::npos);
+    bool refused = false;
+    node.core.read_rows("a/b", repo::Query::one("k"), [&](const auto& rows, bool) { refused = !rows; });
+    CHECK(refused);
+    CHECK(node.core.warnings() == std::vector<std::string>{"seed 10.0.0.2:7946 refused this node: " + why});
+    SUBCASE("until the seed takes it") {
+        node.core.on_dialled(seed);
+        CHECK(node.core.warnings().empty());
+        CHECK_FALSE(node.core.ready());  // not before it is a member, either
+    }
+    SUBCASE("or the operator takes the seed away") {
+        node.core.set_seeds({});
+        CHECK(node.core.warnings().empty());
+        CHECK(node.core.ready());
+    }
+}
+
+TEST_CASE("a node that long answers for itself goes on when its seed turns out to be of another mesh") {
+    const Endpoint seed{"10.0.0.2", 7946};
+    LoneNode node({seed});
+    node.pass(31s);
+    REQUIRE(node.core.ready());
+    node.core.on_foreign(seed, "has another cluster key");
+    CHECK(node.core.ready());
+    CHECK(node.core.warnings().size() == 1);
+}
+
+TEST_CASE("the address of a join that failed is dialled no more") {
+    // Two meshes could merge days later, when somebody listens there.
+    const Endpoint seed{"10.0.0.2", 7946};
+    const Endpoint typo{"10.0.0.20", 7946};
+    LoneNode node({seed});
+    const auto dialled = [&](const Endpoint& address) {
+        node.net.sent_to.clear();
+        node.pass(300s);
+        return std::ranges::find(node.net.sent_to, address) != node.net.sent_to.end();
+    };
+    node.core.join(typo);
+    CHECK(dialled(typo));
+    node.core.withdraw(typo);
+    CHECK_FALSE(dialled(typo));
+    node.core.join(seed);
+    node.core.withdraw(seed);
+    CHECK(dialled(seed));  // the configuration names it
+}
+
+TEST_CASE("a node with another key is refused by its seed, and both keep their distance") {
+    uv::Loop loop;
+    LiveNode member(loop, 1);
+    LiveNode stranger(loop, 2, std::uint16_t{0}, std::vector{member.gossip()}, "quite another key than theirs");
+    REQUIRE(run_until(loop, [&] { return !stranger.core->warnings().empty(); }));
+    CHECK(stranger.core->warnings().front().find("fastreg key show") != std::string::npos);
+    CHECK_FALSE(stranger.core->ready());
+    CHECK(member.core->ready());
 }

@@ -101,14 +101,15 @@ struct LoneNode {
 /// A node without HTTP, on the sockets of this machine.
 struct LiveNode {
     LiveNode(uv::Loop& loop, std::uint64_t seed, std::uint16_t gossip_port = 0,
-             const std::vector<Endpoint>& seeds = {})
+             const std::vector<Endpoint>& seeds = {},
+             std::string_view key = "a key of at least sixteen bytes")
         : disk(seed) {
         MeshOptions options;
         options.identity.node_id = disk.store->identity().node;
         options.identity.epoch = disk.store->identity().boot_epoch;
         options.identity.name = "node" + std::to_string(seed);
         options.identity.cluster = "test";
-        options.identity.key = wire::link_key("a key of at least sixteen bytes");
+        options.identity.key = wire::link_key(key);
         options.identity.gossip = {"127.0.0.1", gossip_port};
         options.gossip_listen = {"127.0.0.1", gossip_port};
         options.transfer_listen = {"127.0.0.1", 0};
