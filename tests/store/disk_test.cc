@@ -251,7 +251,10 @@ TEST_CASE("a store on the disk of the machine, with threads") {
     CHECK((*again)->totals().unverified == 0);
     for (const auto& entry : (*again)->list()) {
         CHECK(entry.info.synced);
-        (*again)->verify(entry.digest, [](const Result<VerifyReport>& r) { CHECK(r->good); });
+        (*again)->verify(entry.digest, [](const Result<VerifyReport>& r) {
+            REQUIRE(r);
+            CHECK(r->good);
+        });
     }
 }
 

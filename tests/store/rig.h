@@ -195,6 +195,12 @@ struct Rig {
         REQUIRE(outcome);
         return *outcome;
     }
+    /// False when the check could not be done. To be told that the bytes are good fails the test.
+    [[nodiscard]] bool found_bad(const Digest& digest) {
+        const auto report = verify(digest);
+        if (report) REQUIRE_FALSE(report->good);
+        return report.has_value();
+    }
     /// What a reader gets; nothing when the blob may not be served.
     [[nodiscard]] std::optional<Bytes> read(const Digest& digest) const {
         const auto info = store->find(digest);
