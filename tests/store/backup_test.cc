@@ -36,6 +36,15 @@ constexpr Instant at(std::int64_t seconds) {
     return Instant{seconds * 1'000'000'000};
 }
 
+/// One key is in the backup, one came after it.
+void open_behind_its_backup(Rig& rig) {
+    rig.open(every(60s));
+    put_key(rig, "a");
+    rig.store->tick(at(1));
+    rig.store->tick(at(61));
+    put_key(rig, "b");
+}
+
 }  // namespace
 
 TEST_CASE("meta.db is backed up while the node runs, when it has changed") {
@@ -78,16 +87,9 @@ TEST_CASE("a backup that fails leaves the one before, and is tried again") {
             CAPTURE(n);
             REQUIRE(n < 40);
             Rig rig(false);
-            rig.open(every(60s));
-            put_key(rig, "a");
-            rig.store->tick(at(1));
-            rig.store->tick(at(61));
-            put_key(rig, "b");
+            open_behind_its_backup(rig);
             rig.fs.fail_after(n, code);
-            std::optional<Status> outcome;
-            rig.store->back_up([&](Status s) { outcome = std::move(s); });
-            REQUIRE(outcome);
-            failed = !*outcome;
+            failed = !rig.back_up();
             rig.fs.clear_faults();
             put_key(rig, "c");
             if (failed && n % 2 == 0) {
@@ -115,18 +117,10 @@ TEST_CASE("power is cut before every single operation of a backup") {
             CAPTURE(n);
             CAPTURE(seed);
             Rig rig(false);
-            rig.open(every(60s));
-            put_key(rig, "a");
-            rig.store->tick(at(1));
-            rig.store->tick(at(61));
-            put_key(rig, "b");
+            open_behind_its_backup(rig);
             rig.fs.stop_after(n);
-            std::optional<Status> outcome;
-            rig.store->back_up([&](Status s) { outcome = std::move(s); });
-            REQUIRE(outcome);
-            whole = outcome->has_value();
-            Rng rng(seed * 100 + n);
-            rig.power_cut(rng);
+            whole = rig.back_up().has_value();
+            rig.power_cut(seed * 100 + n);
             rig.damage_meta();
             rig.open();
             const auto kept = keys_of(rig);

@@ -13,19 +13,10 @@ void set_home(Rig& rig, const Digest& digest, std::uint64_t size, bool home = tr
     rig.store->set_home(digest, size, home, [](const Status& s) { CHECK(s); });
 }
 
-void back_up(Rig& rig) {
-    rig.store->back_up([](const Status& s) { CHECK(s); });
-}
-
 void put_file(Rig& rig, const std::string& path, ByteView data) {
     const auto file = rig.fs.open(path, OpenMode::create);
     REQUIRE(file);
     REQUIRE((*file)->pwrite(data, 0));
-}
-
-/// What may be served is the blob, or nothing is.
-void check_read(Rig& rig, const TestBlob& blob) {
-    if (const auto seen = rig.read(blob.digest)) CHECK(*seen == blob.data);
 }
 
 }  // namespace
@@ -48,10 +39,9 @@ TEST_CASE("what was found bad does not come back, whichever single operation fai
                 REQUIRE(rig.found_bad(blob.digest));
                 rig.fs.clear_faults();
                 CHECK_FALSE(rig.store->find(blob.digest));
-                Rng rng(n);
-                rig.power_cut(rng);
+                rig.power_cut(n);
                 rig.open();
-                check_read(rig, blob);
+                rig.check_read(blob);
                 REQUIRE(rig.push(blob));
                 CHECK(rig.read(blob.digest) == blob.data);
             }
@@ -77,10 +67,9 @@ TEST_CASE("power is cut before every single operation of a withdrawal") {
                 rig.fs.stop_after(n);
                 const bool found_bad = rig.found_bad(blob.digest);  // no: the disk stopped first
                 const bool answered = found_bad && rig.fs.operations() <= before + n;
-                Rng rng(seed * 100 + n);
-                rig.power_cut(rng);
+                rig.power_cut(seed * 100 + n);
                 rig.open();
-                if (answered) check_read(rig, blob);
+                if (answered) rig.check_read(blob);
             }
         }
     }
@@ -158,17 +147,9 @@ TEST_CASE("removed, killed, pulled again without a sync, and the power goes") {
         REQUIRE(rig.remove(blob.digest));
         rig.kill();
         rig.open();
-        const auto partial = rig.open_partial(blob);
-        REQUIRE(partial);
-        for (ChunkIndex i = 0; i < blob.grid.count(); ++i) {
-            REQUIRE(rig.land(*partial, blob, i) == ChunkOutcome::stored);
-        }
-        rig.fs.stop_after(1 + seed % 5);
-        (void)rig.finish(*partial, Durability::deferred);
-        Rng rng(seed);
-        rig.power_cut(rng);
+        rig.power_cut_in_finish(rig.filled(blob), 1 + seed % 5, seed);
         rig.open();
-        check_read(rig, blob);
+        rig.check_read(blob);
     }
 }
 
@@ -185,15 +166,10 @@ TEST_CASE("chunks in doubt after a loss of power stay in doubt through an orderl
         }
         rig.open();
         {
-            const auto partial = rig.open_partial(blob);
-            REQUIRE(partial);
-            for (ChunkIndex i = 0; i < 2; ++i) {
-                REQUIRE(rig.land(*partial, blob, i) == ChunkOutcome::stored);
-            }
+            const auto partial = rig.filled(blob, 2);
             rig.store->tick(Instant{1});
         }
-        Rng rng(seed);
-        rig.power_cut(rng);
+        rig.power_cut(seed);
         rig.open();
         rig.close();
         rig.open();
@@ -283,7 +259,7 @@ TEST_CASE("an older meta.db does not delete what was pushed since") {
         if (!left) REQUIRE(rig.push(blob));
     }
     REQUIRE(left);
-    back_up(rig);
+    REQUIRE(rig.back_up());
     REQUIRE(rig.push(blob));
     rig.kill();
     rig.damage_meta();
@@ -306,28 +282,20 @@ TEST_CASE("an older meta.db does not vouch for a newer file") {
         CAPTURE(seed);
         Rig rig;
         REQUIRE(rig.push(blob));
-        back_up(rig);
+        REQUIRE(rig.back_up());
         REQUIRE(rig.remove(blob.digest));
         rig.close();
         REQUIRE(rig.fs.unlink("/data/meta.db.bak"));
         rig.open();
         REQUIRE(rig.push(blob));
-        back_up(rig);
+        REQUIRE(rig.back_up());
         REQUIRE(rig.remove(blob.digest));
         rig.kill();
         rig.open();
-        const auto partial = rig.open_partial(blob);
-        REQUIRE(partial);
-        for (ChunkIndex i = 0; i < blob.grid.count(); ++i) {
-            REQUIRE(rig.land(*partial, blob, i) == ChunkOutcome::stored);
-        }
-        rig.fs.stop_after(1 + seed % 5);
-        (void)rig.finish(*partial, Durability::deferred);
-        Rng rng(seed);
-        rig.power_cut(rng);
+        rig.power_cut_in_finish(rig.filled(blob), 1 + seed % 5, seed);
         rig.damage_meta();
         rig.open();
-        check_read(rig, blob);
+        rig.check_read(blob);
     }
 }
 
@@ -393,5 +361,5 @@ TEST_CASE("thousands of removals are settled, and their digests need no more car
     rig.kill();
     rig.fs.power_cut_all();
     rig.open();
-    check_read(rig, blob);
+    rig.check_read(blob);
 }

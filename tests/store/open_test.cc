@@ -297,8 +297,7 @@ TEST_CASE("power is cut before every single operation of a removal") {
         rig.fs.stop_after(n);
         const auto removed = rig.remove(blob.digest);
         finished = removed.has_value() && n > 8;
-        Rng rng(n);
-        rig.power_cut(rng);
+        rig.power_cut(n);
         rig.open();
         if (removed) CHECK_FALSE(rig.store->find(blob.digest));
         if (rig.store->find(blob.digest)) CHECK(rig.read(blob.digest) == blob.data);
@@ -338,10 +337,9 @@ TEST_CASE("removed, pulled again without a sync, and the power goes") {
         REQUIRE(rig.remove(blob.digest));
         rig.fs.stop_after(seed % 20 + 3);
         (void)rig.pull(blob, Durability::deferred);
-        Rng rng(seed);
-        rig.power_cut(rng);
+        rig.power_cut(seed);
         rig.open();
-        if (const auto seen = rig.read(blob.digest)) CHECK(*seen == blob.data);
+        rig.check_read(blob);
     }
 }
 
@@ -354,17 +352,9 @@ TEST_CASE("an old row does not vouch for a new file") {
         REQUIRE(rig.push(blob));
         REQUIRE(rig.fs.flip_bit(blob_path(blob.digest), 5, 5));
         CHECK(rig.found_bad(blob.digest));
-        const auto partial = rig.open_partial(blob);
-        REQUIRE(partial);
-        for (ChunkIndex i = 0; i < blob.grid.count(); ++i) {
-            REQUIRE(rig.land(*partial, blob, i) == ChunkOutcome::stored);
-        }
-        rig.fs.stop_after(1 + seed % 4);
-        (void)rig.finish(*partial, Durability::deferred);
-        Rng rng(seed);
-        rig.power_cut(rng);
+        rig.power_cut_in_finish(rig.filled(blob), 1 + seed % 4, seed);
         rig.open();
-        if (const auto seen = rig.read(blob.digest)) CHECK(*seen == blob.data);
+        rig.check_read(blob);
     }
 }
 
@@ -399,8 +389,7 @@ TEST_CASE("power is cut before every operation of the very first start") {
         Rig rig(false);
         rig.fs.stop_after(n);
         (void)rig.try_open();
-        Rng rng(n);
-        rig.power_cut(rng);
+        rig.power_cut(n);
         rig.open();
         REQUIRE(rig.push(blob));
         rig.kill();

@@ -276,12 +276,11 @@ TEST_CASE("a stop in the middle costs what was not written down, never a wrong c
                 if (i == 3) rig.store->tick(Instant{1'000'000'000});
             }
         }
-        Rng rng(seed);
         const bool clean = seed == 0;
         if (clean) {
             rig.close();
         } else {
-            rig.power_cut(rng);
+            rig.power_cut(seed);
         }
         rig.open();
         const auto resumed = rig.open_partial(blob);
@@ -330,17 +329,11 @@ TEST_CASE("a pulled blob is visible at once, synced behind, and hashed again if 
     for (std::uint64_t n = 0; n < 12; ++n) {
         CAPTURE(n);
         Rig rig;
-        const auto partial = rig.open_partial(blob);
-        REQUIRE(partial);
-        for (ChunkIndex i = 0; i < 3; ++i) REQUIRE(rig.land(*partial, blob, i) == ChunkOutcome::stored);
-        rig.fs.stop_after(n);
-        (void)rig.finish(*partial, Durability::deferred);
-        Rng rng(n);
-        rig.power_cut(rng);
+        rig.power_cut_in_finish(rig.filled(blob), n, n);
         rig.open();
         const auto info = rig.store->find(blob.digest);
         if (info && !info->verified) (void)rig.verify(blob.digest);
-        if (const auto seen = rig.read(blob.digest)) CHECK(*seen == blob.data);
+        rig.check_read(blob);
     }
     Rig rig;
     REQUIRE(rig.pull(blob, Durability::deferred));
@@ -349,31 +342,28 @@ TEST_CASE("a pulled blob is visible at once, synced behind, and hashed again if 
     rig.kill();
     rig.fs.power_cut_all();
     rig.open();
-    if (const auto seen = rig.read(blob.digest)) CHECK(*seen == blob.data);
+    rig.check_read(blob);
 }
 
 TEST_CASE("a pulled blob that cannot be synced is withdrawn") {
     // A sync that failed once is a loss, whatever the next one says.
     Rig rig;
     const auto blob = make_blob(2 * kChunk, 14);
-    const auto partial = rig.open_partial(blob);
-    REQUIRE(partial);
-    for (ChunkIndex i = 0; i < 2; ++i) REQUIRE(rig.land(*partial, blob, i) == ChunkOutcome::stored);
+    const auto partial = rig.filled(blob);
     std::optional<WithdrawReason> told;
     rig.store->observe({[&](const Digest&, const BlobInfo&, WithdrawReason why) { told = why; }});
     rig.fs.start_trace();
     std::uint64_t sync_at = 0;
     {
         Rig probe;  // where the background sync comes
-        const auto twin = probe.open_partial(blob);
-        for (ChunkIndex i = 0; i < 2; ++i) (void)probe.land(*twin, blob, i);
+        const auto twin = probe.filled(blob);
         probe.fs.start_trace();
-        REQUIRE(probe.finish(*twin, Durability::deferred));
+        REQUIRE(probe.finish(twin, Durability::deferred));
         const auto trace = probe.fs.take_trace();
         while (trace[sync_at] != "fdatasync " + blob_path(blob.digest)) ++sync_at;
     }
     rig.fs.fail_after(sync_at, EIO);
-    REQUIRE(rig.finish(*partial, Durability::deferred));
+    REQUIRE(rig.finish(partial, Durability::deferred));
     CHECK(told == WithdrawReason::sync_failed);
     CHECK_FALSE(rig.store->find(blob.digest));
     CHECK(rig.fs.contents(blob_path(blob.digest)).empty());

@@ -105,8 +105,9 @@ struct Rig {
             REQUIRE((*file)->fdatasync());
         }
     }
-    void power_cut(Rng& rng) {
+    void power_cut(std::uint64_t seed) {
         store.reset();
+        Rng rng(seed);
         fs.power_cut(rng);
     }
 
@@ -172,6 +173,24 @@ struct Rig {
         REQUIRE(outcome);
         return *outcome;
     }
+    /// A partial blob with its first chunks; by default all of them.
+    [[nodiscard]] std::shared_ptr<Partial> filled(const TestBlob& blob,
+                                                  std::optional<ChunkIndex> chunks = {}) {
+        const auto partial = open_partial(blob);
+        REQUIRE(partial);
+        for (ChunkIndex i = 0; i < chunks.value_or(blob.grid.count()); ++i) {
+            REQUIRE(land(*partial, blob, i) == ChunkOutcome::stored);
+        }
+        return *partial;
+    }
+    /// The power goes before the nth operation of making a blob of it.
+    void power_cut_in_finish(const std::shared_ptr<Partial>& partial,
+                             std::uint64_t n,
+                             std::uint64_t seed) {
+        fs.stop_after(n);
+        (void)finish(partial, Durability::deferred);
+        power_cut(seed);
+    }
     [[nodiscard]] Status pull(const TestBlob& blob, Durability durability) {
         auto partial = open_partial(blob);
         if (!partial) return tl::unexpected<Error>(partial.error());
@@ -186,6 +205,12 @@ struct Rig {
     [[nodiscard]] Status remove(const Digest& digest) {
         std::optional<Status> outcome;
         store->remove(digest, [&](Status s) { outcome = std::move(s); });
+        REQUIRE(outcome);
+        return *outcome;
+    }
+    [[nodiscard]] Status back_up() {
+        std::optional<Status> outcome;
+        store->back_up([&](Status s) { outcome = std::move(s); });
         REQUIRE(outcome);
         return *outcome;
     }
@@ -212,6 +237,10 @@ struct Rig {
         if (!got) return std::nullopt;
         data.resize(*got);
         return data;
+    }
+    /// What may be served is the blob, or nothing is.
+    void check_read(const TestBlob& blob) const {
+        if (const auto seen = read(blob.digest)) CHECK(*seen == blob.data);
     }
 };
 
