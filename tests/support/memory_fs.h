@@ -17,6 +17,8 @@
 
 namespace fastreg::test {
 
+struct MemoryDisk;
+
 class MemoryFs final : public store::Fs {
   public:
     explicit MemoryFs(std::uint64_t capacity = 1ULL << 40U);
@@ -66,10 +68,7 @@ class MemoryFs final : public store::Fs {
     [[nodiscard]] Result<std::unique_ptr<store::FileLock>> lock(const std::string& path) override;
 
   private:
-    struct Disk;
-    class MemoryFile;
-    class MemoryLock;
-    std::shared_ptr<Disk> disk_;  // shared with the Files, which may outlive this
+    std::shared_ptr<MemoryDisk> disk_;  // shared with the Files, which may outlive this
 };
 
 }  // namespace fastreg::test
