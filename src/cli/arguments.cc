@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "config/keys.h"
+#include "config/nearest.h"
 
 namespace fastreg::cli {
 namespace {

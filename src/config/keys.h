@@ -3,7 +3,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -67,10 +66,6 @@ struct Key {
 [[nodiscard]] Status assign(const Key& key, std::string_view text, Config& config);
 /// The text that assign() takes back; a list is comma separated.
 [[nodiscard]] std::string print(const Key& key, const Config& config);
-
-/// The known key that a misspelt one probably means (edit distance), if any is near.
-[[nodiscard]] std::optional<std::string> nearest(std::string_view word,
-                                                 std::span<const std::string> known);
 
 /// The default configuration written out, every key with its help: configs/fastreg.toml.
 [[nodiscard]] std::string default_file();

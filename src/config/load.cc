@@ -15,6 +15,7 @@ namespace {
 
 #include "config/config.h"
 #include "config/keys.h"
+#include "config/nearest.h"
 
 namespace fastreg::config {
 namespace {

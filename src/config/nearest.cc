@@ -1,7 +1,8 @@
+#include "config/nearest.h"
+
 #include <algorithm>
 #include <numeric>
-
-#include "config/keys.h"
+#include <vector>
 
 namespace fastreg::config {
 namespace {

@@ -176,7 +176,8 @@ bool Table::consistent() const {
         live_count += entry.member.reachable() ? 1 : 0;
         dead_count += entry.member.state == MemberState::dead ? 1 : 0;
     }
-    return index_.size() == entries_.size() && rehash == hashes_ && live_count == reachable_.size() && dead_count == dead_.size() &&
+    return index_.size() == entries_.size() && rehash == hashes_ &&
+           live_count == reachable_.size() && dead_count == dead_.size() &&
            recount.alive == counts_.alive && recount.suspect == counts_.suspect &&
            recount.stopping == counts_.stopping && recount.dead == counts_.dead &&
            recount.left == counts_.left && addresses_.size() + 1 == entries_.size();

@@ -70,7 +70,8 @@ struct Admin::Gauges {
           left(m.gauge("fastreg_members", "", R"(state="left")")),
           store_bytes(m.gauge("fastreg_store_bytes", "Bytes kept, partial blobs and uploads included")),
           store_blobs(m.gauge("fastreg_store_blobs", "Complete blobs kept")),
-          store_capacity(m.gauge("fastreg_store_capacity_bytes", "Bytes the store may come to use, by max-bytes and min-free")),
+          store_capacity(m.gauge("fastreg_store_capacity_bytes",
+                                 "Bytes the store may come to use, by max-bytes and min-free")),
           store_withdrawn(m.gauge("fastreg_store_withdrawn_blobs", "Blobs found damaged since the start")),
           downloads(m.gauge("fastreg_downloads_inflight", "Blobs arriving from peers")),
           short_copies(m.gauge("fastreg_under_replicated_blobs", "Blobs pushed here with fewer copies than replicas")),
@@ -293,7 +294,8 @@ void Admin::blob(const Digest& digest, OnAdminAnswer answer) {
                                    {"bytes", share.bytes}});
             }
         } else if (info && info->pushed) {
-            sources.push_back({{"node_id", "client"}, {"transport", "http"}, {"chunks", grid.count()}, {"bytes", size}});
+            sources.push_back(
+                {{"node_id", "client"}, {"transport", "http"}, {"chunks", grid.count()}, {"bytes", size}});
         }
         answer(ok({{"digest", digest.str()},
                    {"size", size},
@@ -413,7 +415,8 @@ void Admin::verify_next() {
 
 AdminAnswer Admin::verify_state() const {
     if (!verify_) {
-        return ok({{"state", "idle"}, {"checked", 0}, {"total", 0}, {"bytes", 0}, {"bytes_total", 0}, {"bad", Json::array()}});
+        return ok({{"state", "idle"}, {"checked", 0}, {"total", 0},
+                   {"bytes", 0}, {"bytes_total", 0}, {"bad", Json::array()}});
     }
     Json bad = verify_->bad;
     for (auto& entry : bad) {

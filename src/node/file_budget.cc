@@ -14,9 +14,10 @@ constexpr std::uint64_t kLinksMax = 4096;
 
 Result<FileBudget> share_files(std::uint64_t files, const config::Limits& limits) {
     if (files < kFilesMin) {
-        return fail(Errc::unavailable, "this process may open " + std::to_string(files) + " files, which is fewer than the " +
-                                       std::to_string(kFilesMin) +
-                                       " a node needs; raise the hard limit (ulimit -n, LimitNOFILE= of a systemd unit)");
+        return fail(Errc::unavailable,
+                    "this process may open " + std::to_string(files) + " files, which is fewer than the " +
+                        std::to_string(kFilesMin) +
+                        " a node needs; raise the hard limit (ulimit -n, LimitNOFILE= of a systemd unit)");
     }
     const std::uint64_t rest = files - kFixed;
     FileBudget budget;

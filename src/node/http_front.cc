@@ -220,7 +220,8 @@ class HttpFront::Registry final : public HttpHandler {
     static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, WholeBody& body) {
         const auto& exchange = ticket.exchange;
         exchange->post([shared, ticket, exchange, body = std::move(body)]() mutable {
-            exchange->read_body(body.max, [shared, ticket, exchange, then = std::move(body.then)](Result<Bytes> bytes) mutable {
+            exchange->read_body(body.max, [shared, ticket, exchange,
+                                           then = std::move(body.then)](Result<Bytes> bytes) mutable {
                 if (!bytes) {
                     const bool promised = exchange->request().content_length.has_value();
                     const auto error = registry::from_body_error(
@@ -313,7 +314,8 @@ HttpFront::HttpFront(uv::Loop& loop, FrontOptions options, Metrics& metrics)
               &metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="peer",transport="http")"),
               &metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="upstream",transport="http")")},
       in_flight_(std::make_shared<std::atomic<std::size_t>>(0)),
-      shared_(std::make_shared<Shared>(Shared{loop, nullptr, nullptr, nullptr, served_, options_.proxy_key, std::nullopt})),
+      shared_(std::make_shared<Shared>(
+          Shared{loop, nullptr, nullptr, nullptr, served_, options_.proxy_key, std::nullopt})),
       registry_meters_(metrics, "registry"),
       admin_meters_(metrics, "admin"),
       registry_(std::make_unique<Registry>(shared_, in_flight_, metrics)),

@@ -126,7 +126,8 @@ void Writer::check(Instant now, std::uint64_t id, Outbox& out) {
         const auto durable = write.durable.find(owner);
         return durable != write.durable.end() && durable->second.size() == write.parts.size();
     });
-    if (owners.empty() || static_cast<std::size_t>(done) < write_quorum(mutant(Mutant::write_quorum_of_one) ? 1 : owners.size())) return;
+    const std::size_t quorum = write_quorum(mutant(Mutant::write_quorum_of_one) ? 1 : owners.size());
+    if (owners.empty() || static_cast<std::size_t>(done) < quorum) return;
     // An owner had a later stamp for one of the keys: a clock runs ahead of ours, or somebody writes
     // at the same time. Without a later stamp this write would be acknowledged and never be seen.
     if (write.newest >= write.stamp && write.restamps < kRestampsMax) {

@@ -129,9 +129,9 @@ class Store {
                       Answer<std::shared_ptr<Partial>> done);
     /// Writes the block at its place (bytes from the chunk's begin) and hashes it. Blocks of one landing
     /// come in order; `block` must be memory that no peer can write to. `checksum`, if the sender gave
-    /// one, is of this block alone, and a block that differs is not written. `done` is called once a landing: at its end or at its first
-    /// failure; blocks after that are dropped and their `done` is not called. A chunk that is
-    /// verified already answers `stored` and is not written again.
+    /// one, is of this block alone, and a block that differs is not written. `done` is called once a
+    /// landing: at its end or at its first failure; blocks after that are dropped and their `done` is not
+    /// called. A chunk that is verified already answers `stored` and is not written again.
     void land(std::shared_ptr<ChunkLanding> landing,
               std::uint64_t offset_in_chunk,
               Block block,

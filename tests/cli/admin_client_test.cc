@@ -1,3 +1,4 @@
+// What a command hears from a node that answers, breaks off, stays silent or is not there.
 #include <doctest/doctest.h>
 
 #include "cli/admin_client.h"

@@ -1,3 +1,4 @@
+// How the command line is read, and what is said of a line that cannot be.
 #include <doctest/doctest.h>
 
 #include "cli/arguments.h"

@@ -1,3 +1,4 @@
+// Each command against a node that answers from a script: what is shown, and the exit code.
 #include <doctest/doctest.h>
 
 #include <nlohmann/json.hpp>

@@ -1,3 +1,4 @@
+// Answers each request from its script, and runs the program within the test.
 #include "fake_node.h"
 
 #include <csignal>

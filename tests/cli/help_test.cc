@@ -1,3 +1,4 @@
+// The help texts: complete, true to the parser, and no wider than they promise.
 #include <doctest/doctest.h>
 
 #include <sstream>

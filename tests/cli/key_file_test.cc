@@ -1,3 +1,4 @@
+// How the key of a mesh is made, read and refused, and the data directory that holds it.
 #include <doctest/doctest.h>
 
 #include <sys/stat.h>

@@ -1,3 +1,4 @@
+// What serve refuses before it serves; config check and version.
 #include <doctest/doctest.h>
 
 #include <nlohmann/json.hpp>

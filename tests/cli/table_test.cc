@@ -1,3 +1,4 @@
+// Tables that fit the terminal, and numbers as people say them.
 #include <doctest/doctest.h>
 
 #include <sstream>

@@ -62,14 +62,16 @@ def test_skopeo():
             out = os.path.join(mesh.root, f"out{i}")
             run("skopeo", "copy", "--src-tls-verify=false", f"docker://{reference}", f"oci:{out}:v1")
             image.same_as(out)
-        tags = json.loads(run("skopeo", "list-tags", "--tls-verify=false", f"docker://{mesh[2].ready['http']}/team/app"))
+        tags = json.loads(run("skopeo", "list-tags", "--tls-verify=false",
+                              f"docker://{mesh[2].ready['http']}/team/app"))
         equal(tags["Tags"], ["v1"], "tags")
         shown = json.loads(run("skopeo", "inspect", "--tls-verify=false", f"docker://{third}/team/app:v1"))
         equal(shown["Digest"], image.manifest, "inspect")
         run("skopeo", "copy", "--src-tls-verify=false", "--dest-tls-verify=false",
             f"docker://{third}/team/app:v1", f"docker://{third}/team/copy:v2")
         out = os.path.join(mesh.root, "copied")
-        run("skopeo", "copy", "--src-tls-verify=false", f"docker://{mesh[1].ready['http']}/team/copy:v2", f"oci:{out}:v1")
+        run("skopeo", "copy", "--src-tls-verify=false",
+            f"docker://{mesh[1].ready['http']}/team/copy:v2", f"oci:{out}:v1")
         image.same_as(out)
 
 
@@ -117,7 +119,8 @@ def test_containerd():
         run(*ctr, "images", "tag", name, pushed)
         run(*ctr, "images", "push", "--plain-http", pushed)
         out = os.path.join(mesh.root, "out")
-        run("skopeo", "copy", "--src-tls-verify=false", f"docker://{mesh[3].ready['http']}/team/again:v1", f"oci:{out}:v1")
+        run("skopeo", "copy", "--src-tls-verify=false",
+            f"docker://{mesh[3].ready['http']}/team/again:v1", f"oci:{out}:v1")
         image.same_as(out)
         daemon.send_signal(signal.SIGTERM)
         daemon.wait(30)

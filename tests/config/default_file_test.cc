@@ -1,3 +1,4 @@
+// The shipped configuration file and the table of keys say the same.
 #include <doctest/doctest.h>
 
 #include <fstream>

@@ -1,3 +1,4 @@
+// From file, environment and flags to one configuration, or to every problem with its place.
 #include <doctest/doctest.h>
 
 #include "config/config.h"

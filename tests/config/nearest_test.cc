@@ -1,6 +1,8 @@
+// Which key a misspelt one is taken for.
 #include <doctest/doctest.h>
 
 #include "config/keys.h"
+#include "config/nearest.h"
 
 using namespace fastreg::config;
 

@@ -1,3 +1,4 @@
+// Sizes, shares and durations as people write them.
 #include <doctest/doctest.h>
 
 #include "config/key_file.h"

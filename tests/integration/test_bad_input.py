@@ -185,7 +185,8 @@ def test_http_that_is_none():
         node = mesh[1]
         before = descriptors(node)
         for data, status in (
-                (b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", b"400"),
+                (b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+                 b"0\r\n\r\n", b"400"),
                 (b"GET /v2/ HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nabcd", b"400"),
                 (b"GET /v2/ HTTP/1.1\nHost: a\n\n", b"400"),
                 (b"GET /v2/ HTTP/1.1\r\n" + b"X: y\r\n" * 150 + b"\r\n", b"431"),

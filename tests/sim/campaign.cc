@@ -1,3 +1,4 @@
+// The turns of clients and faults, and the waits and checks at the end.
 #include "tests/sim/campaign.h"
 
 #include <algorithm>
@@ -93,7 +94,8 @@ class Campaign {
         if (world_.now() >= end) return;
         clients_.act();
         const auto span = static_cast<std::uint64_t>(plan_.between_clients.count());
-        world_.after(Duration{static_cast<std::int64_t>(world_.rng.below(span * 2))}, [this, end] { client_turn(end); });
+        const Duration wait{static_cast<std::int64_t>(world_.rng.below(span * 2))};
+        world_.after(wait, [this, end] { client_turn(end); });
     }
 
     void start_later(std::size_t i) {

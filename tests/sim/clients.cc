@@ -1,3 +1,4 @@
+// What the clients do in a turn, and what they hold each answer against.
 #include "tests/sim/clients.h"
 
 #include <algorithm>
@@ -260,7 +261,8 @@ void Clients::set_tag(std::size_t node, const std::string& repo, const std::stri
                                             keys_[{repo, tag}][at].end = world_.now();
                                             read_elsewhere(repo, tag);
                                         }
-                                        world_.note("node " + std::to_string(node) + " " + repo + ":" + tag + " = " + brief(value) +
+                                        world_.note("node " + std::to_string(node) + " " + repo + ":" + tag + " = " +
+                                                    brief(value) +
                                                     (status ? " kept" : " refused: " + status.error().what));
                                     });
 }
@@ -291,7 +293,8 @@ void Clients::read_tag(std::size_t node, const std::string& repo, const std::str
 
 /// What is acknowledged is seen at once, and later, on any node.
 void Clients::read_elsewhere(const std::string& repo, const std::string& tag) {
-    for (const Duration later : {Duration(10us), Duration{static_cast<std::int64_t>(world_.rng.below(5'000'000'000))}}) {
+    const Duration much_later{static_cast<std::int64_t>(world_.rng.below(5'000'000'000))};
+    for (const Duration later : {Duration(10us), much_later}) {
         const std::size_t node = world_.rng.below(nodes_.size());
         world_.after(later, [this, node, repo, tag] {
             if (nodes_[node]->running()) read_tag(node, repo, tag, [](const Result<std::optional<Digest>>&) {});

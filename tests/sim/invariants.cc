@@ -1,3 +1,4 @@
+// Each promise as a loop over the nodes.
 #include "tests/sim/invariants.h"
 
 #include <algorithm>

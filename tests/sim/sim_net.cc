@@ -1,3 +1,4 @@
+// Links, frames and chunks as events of the world.
 #include "tests/sim/sim_net.h"
 
 #include <algorithm>

@@ -1,3 +1,4 @@
+// Start, stop, kill and power cut of one node.
 #include "tests/sim/sim_node.h"
 
 namespace fastreg::sim {

@@ -24,7 +24,8 @@ std::uint64_t number(const char* name, std::uint64_t otherwise) {
 }
 
 /// Disks in memory come and go by the megabyte: keep their pages. A hint; sanitizers have no such knob.
-[[maybe_unused]] const bool g_keeps_pages = mallopt(M_MMAP_THRESHOLD, 256 << 20) == 1 && mallopt(M_TRIM_THRESHOLD, 1 << 30) == 1;
+[[maybe_unused]] const bool g_keeps_pages = mallopt(M_MMAP_THRESHOLD, 256 << 20) == 1 &&
+                                                      mallopt(M_TRIM_THRESHOLD, 1 << 30) == 1;
 
 }  // namespace
 
@@ -36,7 +37,9 @@ TEST_CASE("meshes keep their promises through every fault, and come right when t
         active_mutant = static_cast<Mutant>(number("FR_MUTANT", 0));
 #endif
         const Outcome outcome = run_seed(one, counts, true);
-        for (const auto& [what, times] : counts) std::printf("%8llu %s\n", static_cast<unsigned long long>(times), what.c_str());
+        for (const auto& [what, times] : counts) {
+            std::printf("%8llu %s\n", static_cast<unsigned long long>(times), what.c_str());
+        }
         if (outcome.broken) FAIL("FR_SEED=" << one << ": " << *outcome.broken);
         return;
     }
@@ -47,7 +50,9 @@ TEST_CASE("meshes keep their promises through every fault, and come right when t
     double span = 0;
     for (std::uint64_t seed = first; seed < first + seeds; ++seed) {
         const Outcome outcome = run_seed(seed, counts, false);
-        if (outcome.broken) std::printf("FR_SEED=%llu: %s\n", static_cast<unsigned long long>(seed), outcome.broken->c_str());
+        if (outcome.broken) {
+            std::printf("FR_SEED=%llu: %s\n", static_cast<unsigned long long>(seed), outcome.broken->c_str());
+        }
         if (outcome.broken) FAIL_CHECK("FR_SEED=" << seed << " (" << outcome.nodes << " nodes): " << *outcome.broken);
         events += outcome.events;
         span += outcome.virtual_seconds;

@@ -1,3 +1,4 @@
+// Whose word about a chain of hashes is believed.
 #include "transfer/chain_trust.h"
 
 #include <doctest/doctest.h>

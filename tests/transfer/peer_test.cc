@@ -1,3 +1,4 @@
+// How long a chunk from a peer may take, and which peer is asked first.
 #include "transfer/peer.h"
 
 #include <doctest/doctest.h>

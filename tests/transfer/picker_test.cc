@@ -1,3 +1,4 @@
+// Which chunk is asked for next.
 #include "transfer/picker.h"
 
 #include <doctest/doctest.h>

@@ -1,3 +1,4 @@
+// Swarms with liars, dawdlers and the dying: the others finish, and only the guilty are named.
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -20,8 +21,8 @@ SimOptions small(std::size_t nodes, ChunkIndex chunks = 128, std::uint64_t seed 
 
 SwarmSim::Ratios report(const SwarmSim& sim, const char* what) {
     const auto r = sim.ratios();
-    MESSAGE(std::string(what) << ": p50 " << r.p50 << " p99 " << r.p99 << " max " << r.max << " unfinished " << r.unfinished
-                 << " duplicates " << 100 * r.duplicates << " %");
+    MESSAGE(std::string(what) << ": p50 " << r.p50 << " p99 " << r.p99 << " max " << r.max
+                 << " unfinished " << r.unfinished << " duplicates " << 100 * r.duplicates << " %");
     return r;
 }
 

@@ -1,3 +1,4 @@
+// The nodes of the swarm, and the network that moves their chunks quantum by quantum.
 #include "swarm_sim.h"
 
 #include <algorithm>

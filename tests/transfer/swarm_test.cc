@@ -1,3 +1,4 @@
+// A swarm of honest nodes, held against the bound of its links.
 #include <doctest/doctest.h>
 
 #include <string>

@@ -1,3 +1,4 @@
+// One transfer core: what it asks of whom, and what it does with the answers.
 #include "transfer/transfer.h"
 
 #include <doctest/doctest.h>

@@ -1,3 +1,4 @@
+// Who is sent chunks when more ask than can be served.
 #include "transfer/uploader.h"
 
 #include <doctest/doctest.h>

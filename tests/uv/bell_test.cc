@@ -1,3 +1,4 @@
+// How one loop wakes another, and how often.
 #include "uv/bell.h"
 
 #include <doctest/doctest.h>

@@ -1,3 +1,4 @@
+// Listeners on ports and unix sockets, and what is said when they cannot be.
 #include "uv/listener.h"
 
 #include <doctest/doctest.h>

@@ -1,3 +1,4 @@
+// Loops, timers, polls and names: what is called, when, and never after its end.
 #include "uv/loop.h"
 
 #include <doctest/doctest.h>

@@ -1,3 +1,4 @@
+// Maps, chains and requests for chunks come from peers that may lie.
 #include "wire/transfer.h"
 
 #include <doctest/doctest.h>
