@@ -272,6 +272,7 @@ void Admin::blob(const Digest& digest, OnAdminAnswer answer) {
             who.push_back({{"node_id", self.str()},
                            {"name", core_.options().name},
                            {"complete", info.has_value()},
+                           {"home", info && info->home},
                            {"chunks", info ? grid.count() : live->chunks.set_count()}});
         }
         for (const auto& holder : holders) {

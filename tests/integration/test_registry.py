@@ -236,6 +236,21 @@ def test_health_and_metrics():
             check(f"\n{name}" in "\n" + text, f"metric {name} is there")
 
 
+def test_a_node_says_of_itself_that_it_is_a_home():
+    """Whoever counts the homes of a blob counts the node that was asked, too."""
+    with Mesh(3) as mesh:
+        digest = mesh[1].push_manifest("team/app", "v1", [b"layer" * 1000])[0]
+        until(lambda: sum(blob["digest"] == digest for node in mesh.nodes for blob in node.json("blobs")) > 1,
+              "two nodes hold the manifest")
+        homes = 0
+        for node in mesh.nodes:
+            here = [blob for blob in node.json("blobs") if blob["digest"] == digest]
+            rows = [row for row in node.json("blob", digest)["holders"] if row["node_id"] == node.status()["node_id"]]
+            equal([row["home"] for row in rows], [blob["home"] for blob in here], f"node {node.number} of itself")
+            homes += sum(row["home"] for row in rows)
+        equal(homes, 2, "homes that know it of themselves")
+
+
 def admin(node, path):
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(os.path.join(node.data_dir, "admin.sock"))
