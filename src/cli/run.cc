@@ -22,7 +22,9 @@ Result<AdminTarget> find_node(const Invocation& invocation) {
     // With a data directory on the command line, a configuration that is broken or not readable for
     // this user is no matter.
     for (const auto& [path, value] : invocation.settings) {
-        if (path == "data-dir" && !value.empty()) return AdminTarget{value + "/admin.sock", {}};
+        if (path == "data-dir" && !value.empty()) {
+            return AdminTarget{config::absolute(value, working_dir()) + "/admin.sock", {}};
+        }
     }
     FR_TRY_ASSIGN(const config::Sources sources, gather(invocation));
     FR_TRY_ASSIGN(const config::Config config, config::load(sources));

@@ -26,6 +26,13 @@ std::string host_name() {
 
 }  // namespace
 
+std::string working_dir() {
+    std::array<char, 4096> path{};
+    // Outside of this process's root the kernel puts "(unreachable)" in front.
+    if (::getcwd(path.data(), path.size()) == nullptr || path[0] != '/') return {};
+    return path.data();
+}
+
 Result<std::string> read_file(const std::string& path, std::size_t limit) {
     const std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "re"),
                                                                std::fclose);
@@ -63,7 +70,8 @@ Result<config::Sources> gather(const Invocation& invocation) {
         sources.environment.emplace_back(entry.substr(0, equals), entry.substr(equals + 1));
     }
     sources.flags = invocation.settings;
-    sources.machine = {::geteuid() == 0, host_name(), variable("HOME"), variable("XDG_DATA_HOME")};
+    sources.machine = {::geteuid() == 0, host_name(), variable("HOME"), variable("XDG_DATA_HOME"),
+                       working_dir()};
     return sources;
 }
 

@@ -14,6 +14,9 @@ inline constexpr std::string_view kDefaultConfigFile = "/etc/fastreg/fastreg.tom
 /// that was named cannot be read.
 [[nodiscard]] Result<config::Sources> gather(const Invocation& invocation);
 
+/// Of this process; "" when it has none any more.
+[[nodiscard]] std::string working_dir();
+
 /// A whole small file; more than `limit` bytes is an error.
 [[nodiscard]] Result<std::string> read_file(const std::string& path, std::size_t limit);
 

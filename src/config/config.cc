@@ -27,6 +27,19 @@ unsigned Config::disk_threads_for(unsigned cores) const {
     return std::clamp(cores, 2U, 4U);
 }
 
+std::string absolute(std::string_view path, std::string_view working_dir) {
+    while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
+    if (path.starts_with('/') || working_dir.empty()) return std::string(path);
+    while (path.starts_with("./")) {
+        path.remove_prefix(2);
+        path.remove_prefix(std::min(path.find_first_not_of('/'), path.size()));
+    }
+    std::string whole(working_dir);
+    if (path.empty() || path == ".") return whole;
+    if (whole.back() != '/') whole += '/';
+    return whole.append(path);
+}
+
 std::string_view name_of(Origin origin) {
     switch (origin) {
         case Origin::built_in: return "default";

@@ -97,10 +97,10 @@ struct Limits {
 };
 
 struct Config {
-    std::string data_dir;  // never empty after load()
+    std::string data_dir;  // absolute after load(), without a slash at its end
     std::string name;      // a label in lists, at most 64 bytes; never empty after load()
     std::string cluster = "default";  // at most 64 bytes; other names never merge
-    std::string cluster_key_file;     // never empty after load(): <data-dir>/cluster.key
+    std::string cluster_key_file;     // absolute after load(); <data-dir>/cluster.key
     bool insecure_mesh = false;       // no proof of the key between nodes
     std::vector<Endpoint> join;       // seeds; none: a mesh of one
     std::string advertise_addr;       // what peers dial; empty: the default route's address
@@ -141,7 +141,11 @@ struct Machine {
     std::string host_name;
     std::string home;           // $HOME
     std::string xdg_data_home;  // $XDG_DATA_HOME
+    std::string working_dir;    // what relative paths are relative to; "" leaves them so
 };
+
+/// The whole path of what was typed, without "./" before it and slashes behind it; ".." stays as it is.
+[[nodiscard]] std::string absolute(std::string_view path, std::string_view working_dir);
 
 /// Everything a configuration is made from; reading the file is the caller's work.
 struct Sources {

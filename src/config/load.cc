@@ -227,10 +227,11 @@ class Loader {
                 return complain("data-dir: there is no home directory to put it in; give --data-dir");
             }
         }
-        while (config.data_dir.size() > 1 && config.data_dir.back() == '/') config.data_dir.pop_back();
+        config.data_dir = absolute(config.data_dir, machine.working_dir);
         if (config.cluster_key_file.empty()) {
             config.cluster_key_file = config.default_key_file();
         }
+        config.cluster_key_file = absolute(config.cluster_key_file, machine.working_dir);
         if (config.name.empty()) config.name = machine.host_name.substr(0, 64);
         if (config.name.empty()) config.name = "node";
     }

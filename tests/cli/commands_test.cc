@@ -1,6 +1,9 @@
 // Each command against a node that answers from a script: what is shown, and the exit code.
 #include <doctest/doctest.h>
 
+#include <unistd.h>
+
+#include <array>
 #include <nlohmann/json.hpp>
 
 #include "fake_node.h"
@@ -225,6 +228,17 @@ TEST_CASE("no node is exit code 3 for every command that needs one, with what to
     }
     CHECK(run_cli({"status", "--admin", "127.0.0.1:1"}).code() == 3);
     CHECK(run_cli({"status", "--admin", "no-port"}).code() == 2);
+}
+
+TEST_CASE("a relative data directory is named whole") {
+    // What is pasted from a log or a question is read in another directory.
+    std::array<char, 4096> here{};
+    REQUIRE(::getcwd(here.data(), here.size()) != nullptr);
+    const std::string whole = std::string(here.data()) + "/not/there";
+    CHECK(run_cli({"status", "--data-dir", "not/there"}).says(whole + "/admin.sock"));
+    const Ran checked = run_cli({"config", "check", "--data-dir", "./not/there", "--json"});
+    CHECK(parsed(checked)["keys"]["data-dir"]["value"] == whole);
+    CHECK(parsed(checked)["keys"]["cluster-key-file"]["value"] == whole + "/cluster.key");
 }
 
 TEST_CASE("a node of another version, or none at all, confuses nobody") {

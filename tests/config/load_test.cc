@@ -12,7 +12,7 @@ namespace {
 Sources on_a_machine() {
     Sources sources;
     sources.file_name = "f.toml";
-    sources.machine = {true, "host7", "/root", ""};
+    sources.machine = {true, "host7", "/root", "", "/work"};
     return sources;
 }
 
@@ -185,18 +185,37 @@ TEST_CASE("all problems are told at once, up to twenty") {
     CHECK(has(refusal(many), "and 30 more problems"));
 }
 
+TEST_CASE("a relative path is a whole one from the start") {
+    // Logs, status and errors name it, and are read from another directory.
+    Sources sources = on_a_machine();
+    sources.flags = {{"data-dir", "data/a/"}, {"cluster-key-file", "./keys/k"}};
+    CHECK(load(sources)->data_dir == "/work/data/a");
+    CHECK(load(sources)->cluster_key_file == "/work/keys/k");
+    sources.flags = {{"data-dir", "data"}};
+    CHECK(load(sources)->cluster_key_file == "/work/data/cluster.key");
+    CHECK(load(sources)->admin_socket() == "/work/data/admin.sock");
+    CHECK(absolute("/a/b/", "/work") == "/a/b");
+    CHECK(absolute("/", "/work") == "/");
+    CHECK(absolute("./", "/work") == "/work");
+    CHECK(absolute(".", "/work") == "/work");
+    CHECK(absolute(".//a", "/work") == "/work/a");
+    CHECK(absolute("../a", "/work") == "/work/../a");
+    CHECK(absolute(".a", "/") == "/.a");
+    CHECK(absolute("a", "") == "a");
+}
+
 TEST_CASE("what is left empty is made from the machine") {
     // The interface's defaults: /var/lib for root, the user's data directory for others.
     Sources sources = on_a_machine();
     CHECK(load(sources)->data_dir == "/var/lib/fastreg");
     CHECK(load(sources)->cluster_key_file == "/var/lib/fastreg/cluster.key");
     CHECK(load(sources)->name == "host7");
-    sources.machine = {false, "", "/home/u", ""};
+    sources.machine = {false, "", "/home/u", "", "/work"};
     CHECK(load(sources)->data_dir == "/home/u/.local/share/fastreg");
     CHECK(load(sources)->name == "node");
     sources.machine.xdg_data_home = "/home/u/xdg";
     CHECK(load(sources)->data_dir == "/home/u/xdg/fastreg");
-    sources.machine = {false, "", "", ""};
+    sources.machine = {false, "", "", "", "/work"};
     CHECK(has(load(sources).error().what, "--data-dir"));
     sources.flags = {{"data-dir", "/srv/fr//"}};
     CHECK(load(sources)->data_dir == "/srv/fr");

@@ -251,6 +251,19 @@ def test_a_node_says_of_itself_that_it_is_a_home():
         equal(homes, 2, "homes that know it of themselves")
 
 
+def test_a_relative_data_directory_is_named_whole():
+    """Logs, ready.json and errors are read in another directory than the one the node was started in."""
+    with Mesh(start=False) as mesh:
+        node = mesh.make()
+        whole, node.data_dir = node.data_dir, os.path.relpath(node.data_dir)
+        node.start()
+        equal(os.path.normpath(node.ready["admin"]), f"{whole}/admin.sock", "admin of ready.json")
+        check(f"data={os.getcwd()}/" in node.log_text(), "the log names the whole path")
+        equal(node.status()["state"], "alive", "a command finds it by the relative path")
+        node.stop()
+        check(f"{os.getcwd()}/" in node.cli("status", code=3).stderr, "the error names the whole path")
+
+
 def admin(node, path):
     with socket.socket(socket.AF_UNIX) as s:
         s.connect(os.path.join(node.data_dir, "admin.sock"))
