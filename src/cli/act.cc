@@ -46,8 +46,12 @@ Exit print_verified(const Invocation& invocation, const Json& result, const Cons
 
 Exit join_mesh(const Invocation& invocation, const AdminClient& node, const Console& console) {
     const auto address = Endpoint::parse(invocation.argument);
-    if (!address || address->port == 0) {
-        console.complain(address ? "the port of the other node may not be 0" : address.error().what);
+    const bool any = address && (address->host == "::" || address->host == "0.0.0.0");
+    if (!address || any || address->port == 0) {
+        console.complain((!address ? address.error().what
+                          : any    ? "'" + safe(invocation.argument) + "' names no node"
+                                   : "the port of the other node may not be 0") +
+                         "; join takes the gossip address of a member, HOST:7946 unless it has another port");
         return Exit::usage;
     }
     const Answer answer = ask(node, "POST", "/v1/join", Json{{"address", address->str()}});

@@ -153,6 +153,8 @@ Result<AdminReply> AdminClient::ask(std::string_view method, std::string_view pa
         const std::string advice =
             socket.error().os_errno == EACCES
                 ? "; run this as the user or in the group of the node"
+            : target_.socket_path.empty()
+                ? "; is it running, with that address as its admin.listen?"
                 : "; is it running? --data-dir DIR or --admin ADDR:PORT names another node";
         return fail(Errc::unavailable,
                     "no node answers at " + target_.str() + " (" + describe(socket.error()) + ")" + advice);

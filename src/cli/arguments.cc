@@ -23,14 +23,14 @@ const CLI::Validator kCount(
     },
     "N");
 
-// The parser's own sentences speak of types and of options that are required.
-std::string in_plain_words(const CLI::ParseError& error) {
-    const std::string what = error.what();
-    const std::string name = what.substr(0, what.find(':'));
-    if (what.find(" required") == std::string::npos) return what;
-    return name.starts_with("--") ? name + " wants a value behind it"
-                                  : what.substr(0, what.find(' ')) + " is missing";
-}
+// An unset variable in a script must not make another node or another configuration of it.
+const CLI::Validator kGiven([](const std::string& text) { return std::string(text.empty() ? "is empty" : ""); },
+                            "TEXT");
+
+// Commands that people look for and this version does not have.
+constexpr std::string_view kCommandsToCome[] = {"bench", "doctor", "drain", "gc", "pin", "pull", "unpin", "why"};
+
+std::string without_value(const std::string& word) { return word.substr(0, word.find('=')); }
 
 bool client_may_set(std::string_view path) { return path == "data-dir"; }
 
@@ -70,7 +70,7 @@ class Parser {
         app_.require_subcommand(0, 1);
         app_.add_flag("-h,--help", top_help_);
         app_.add_flag("--version", version_);
-        app_.add_option("--config", config_file_);
+        app_.add_option("--config", config_file_)->check(kGiven);
         add_settings(app_, false);
 
         add_settings(*add(Command::serve), false);
@@ -96,28 +96,26 @@ class Parser {
     Result<Invocation> run(std::span<const std::string> arguments) {
         std::vector<std::string> words = normalized(arguments);
         // "help status" is "status --help".
-        if (!words.empty() && words.front() == "help") {
-            words.erase(words.begin());
-            words.emplace_back("--help");
-        }
+        const bool help = !words.empty() && words.front() == "help";
+        while (!words.empty() && words.front() == "help") words.erase(words.begin());
+        if (help) words.emplace_back("--help");
         std::reverse(words.begin(), words.end());  // as CLI11 wants them
         bool incomplete = false;
         try {
             app_.parse(std::move(words));
         } catch (const CLI::ParseError& error) {
             // A missing positional is no matter when only the help was asked for.
-            incomplete = help_;
-            if (!incomplete) return usage(in_plain_words(error));
+            incomplete = help_ || top_help_;
+            if (!incomplete) return usage(in_plain_words(error, find_chosen()));
         }
         const Named* chosen = find_chosen();
         if (auto extra = first_extra(chosen); extra && !incomplete) {
             return usage(complaint_about(*extra, chosen));
         }
         for (const CLI::App* group : groups_) {
-            if (group->parsed() && group->get_subcommands().empty() && !help_) {
-                return usage("'" + group->get_name() + "' wants a command behind it: " +
-                             group->get_subcommands({}).front()->get_name());
-            }
+            if (!group->parsed() || !group->get_subcommands().empty()) continue;
+            if (!help_) return usage("'" + group->get_name() + "' wants a command behind it: " + only_of(group));
+            chosen = find_named(only_of(group));
         }
         return finish(chosen);
     }
@@ -149,8 +147,8 @@ class Parser {
         made->set_help_flag();
         made->allow_extras();
         made->add_flag("-h,--help", help_);
-        made->add_flag("--json", invocation_.json);
-        if (command != Command::version) made->add_option("--config", config_file_);
+        if (command != Command::serve) made->add_flag("--json", invocation_.json);
+        if (command != Command::version) made->add_option("--config", config_file_)->check(kGiven);
         commands_.push_back({command, made});
         return made;
     }
@@ -158,7 +156,7 @@ class Parser {
     CLI::App* add_client(Command command) {
         CLI::App* made = add(command);
         add_settings(*made, true);
-        made->add_option("--admin", invocation_.admin);
+        made->add_option("--admin", invocation_.admin)->check(kGiven);
         return made;
     }
 
@@ -172,9 +170,36 @@ class Parser {
                 // As text: what may stand behind "=" is for the configuration to judge.
                 booleans_.emplace_back(&values, app.add_flag(names, ignored_));
             } else {
-                app.add_option(names, values)->allow_extra_args(false)->take_all();
+                CLI::Option* option = app.add_option(names, values)->allow_extra_args(false)->take_all();
+                if (client) option->check(kGiven);
             }
         }
+    }
+
+    // "key show": each group has one command so far.
+    [[nodiscard]] static std::string only_of(const CLI::App* group) {
+        return group->get_name() + " " + group->get_subcommands({}).front()->get_name();
+    }
+
+    [[nodiscard]] const Named* find_named(const std::string& name) const {
+        const auto found = std::find_if(commands_.begin(), commands_.end(),
+                                        [&](const Named& named) { return name_of(named.command) == name; });
+        return found == commands_.end() ? nullptr : &*found;
+    }
+
+    // The parser's own sentences speak of types and of options that are required.
+    [[nodiscard]] static std::string in_plain_words(const CLI::ParseError& error, const Named* chosen) {
+        const std::string what = error.what();
+        if (dynamic_cast<const CLI::ConversionError*>(&error) != nullptr) {
+            const auto flag = what.find("--");
+            if (flag != std::string::npos) return what.substr(flag, what.find(' ', flag) - flag) + " takes no value";
+        }
+        if (what.find(" required") == std::string::npos) return what;
+        if (what.starts_with("--")) return what.substr(0, what.find(':')) + " wants a value behind it";
+        const std::string word = what.substr(0, what.find(' '));
+        if (chosen == nullptr) return word + " is missing";
+        const std::string name(name_of(chosen->command));
+        return "'" + name + "' wants " + word + " behind it: fastreg " + name + " " + word;
     }
 
     [[nodiscard]] const Named* find_chosen() const {
@@ -199,21 +224,39 @@ class Parser {
     }
 
     [[nodiscard]] std::string complaint_about(const std::string& word, const Named* chosen) const {
-        const std::string typed = word.substr(0, word.find('='));
-        std::vector<std::string> known;
-        if (typed.starts_with("-")) {
-            const CLI::App* app = chosen != nullptr ? chosen->app : &app_;
-            for (const CLI::Option* option : app->get_options()) {
-                for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
-            }
-        } else if (chosen == nullptr) {
-            for (const Named& named : commands_) known.emplace_back(name_of(named.command));
+        if (word.starts_with("-")) return complaint_about_flag(without_value(word), chosen);
+        if (chosen != nullptr) {
+            return "unexpected argument '" + word + "' behind '" + std::string(name_of(chosen->command)) + "'";
         }
-        const auto near = config::nearest(typed, known);
-        const std::string hint = near ? "; did you mean '" + *near + "'?" : "";
-        if (typed.starts_with("-")) return "unknown flag '" + typed + "'" + hint;
-        if (chosen == nullptr) return "unknown command '" + typed + "'" + hint;
-        return "unexpected argument '" + word + "'";
+        for (const CLI::App* group : groups_) {
+            if (!group->parsed()) continue;
+            return "unknown command '" + group->get_name() + " " + word + "'; there is '" + only_of(group) + "'";
+        }
+        if (std::ranges::count(kCommandsToCome, word) > 0) {
+            return "unknown command '" + word + "'; it is not in this version";
+        }
+        std::vector<std::string> known;
+        for (const Named& named : commands_) known.emplace_back(name_of(named.command));
+        return "unknown command '" + word + "'" + config::hint(word, known);
+    }
+
+    [[nodiscard]] std::string complaint_about_flag(const std::string& flag, const Named* chosen) const {
+        std::string owners;
+        std::size_t count = 0;
+        for (const Named& named : commands_) {
+            if (named.app->get_option_no_throw(flag) == nullptr || ++count > 4) continue;
+            owners += count > 3 ? " and others" : (count > 1 ? ", " : "") + std::string(name_of(named.command));
+        }
+        if (count > 0) {
+            return "'" + flag + "' is a flag of " + owners + "; " +
+                   (chosen != nullptr ? "'" + std::string(name_of(chosen->command)) + "' does not take it"
+                                      : "name the command first");
+        }
+        std::vector<std::string> known;
+        for (const CLI::Option* option : (chosen != nullptr ? chosen->app : &app_)->get_options()) {
+            for (const std::string& name : option->get_lnames()) known.push_back("--" + name);
+        }
+        return "unknown flag '" + flag + "'" + config::hint(flag, known);
     }
 
     Result<Invocation> finish(const Named* chosen) {
@@ -222,8 +265,8 @@ class Parser {
         }
         invocation_.command = chosen != nullptr ? chosen->command : Command::serve;
         invocation_.help = help_ || top_help_;
-        invocation_.top_help = top_help_ || (help_ && chosen == nullptr);
-        if (version_ && chosen == nullptr) invocation_.command = Command::version;
+        invocation_.top_help = invocation_.help && chosen == nullptr;
+        if (version_) invocation_.command = Command::version;
         if (!config_file_.empty()) invocation_.config_file = config_file_;
         const bool client = invocation_.command != Command::serve &&
                             invocation_.command != Command::config_check;

@@ -17,6 +17,10 @@ Result<AdminTarget> find_node(const Invocation& invocation) {
     if (!invocation.admin.empty()) {
         auto address = Endpoint::parse(invocation.admin);
         if (!address) return fail(Errc::invalid_argument, "--admin: " + address.error().what);
+        if (address->port == 0) {
+            return fail(Errc::invalid_argument,
+                        "--admin: the port may not be 0; `fastreg status` on that machine names it");
+        }
         return AdminTarget{"", *std::move(address)};
     }
     // With a data directory on the command line, a configuration that is broken or not readable for

@@ -64,12 +64,6 @@ class Loader {
         loaded_.origins.find(key.path)->second = origin;
     }
 
-    [[nodiscard]] static std::string suggestion(std::string_view word,
-                                                std::span<const std::string> known) {
-        const auto near = nearest(word, known);
-        return near ? "; did you mean '" + *near + "'?" : "";
-    }
-
     // --- file ---
 
     void read_file(std::string_view text) {
@@ -89,19 +83,29 @@ class Loader {
         return sources_.file_name + ":" + std::to_string(where.begin.line) + ":";
     }
 
-    // toml++ bounds the depth of what it parses, and so of this recursion.
+    // Sections are one level deep; so is this recursion, whatever is in the file.
     void walk(const toml::table& table, const std::string& prefix) {
         for (const auto& [name, node] : table) {
             const std::string path = prefix + std::string(name.str());
             if (const Key* key = find_key(path)) {
                 read_node(*key, node);
-            } else if (node.is_table() && has_section(path)) {
+            } else if (is_section(path, node, prefix)) {
                 walk(*node.as_table(), path + ".");
+            } else if (has_section(path)) {
+                complain(place_of(name.source()) + " '" + path + "' is a section; write [" + path +
+                         "] above its keys");
             } else {
                 complain(place_of(name.source()) + " unknown key '" + path.substr(0, 200) + "'" +
-                         suggestion(path, paths_));
+                         hint(path, paths_));
             }
         }
+    }
+
+    // A misspelt section is looked into: its keys say best what was meant.
+    [[nodiscard]] bool is_section(const std::string& path, const toml::node& node,
+                                  const std::string& prefix) const {
+        if (!prefix.empty() || !node.is_table()) return false;
+        return has_section(path) || (!node.as_table()->empty() && !not_yet(path));
     }
 
     [[nodiscard]] bool has_section(const std::string& path) const {
@@ -196,12 +200,12 @@ class Loader {
         }
         if (made_by_kubernetes(name, value)) return;
         complain("environment: unknown variable '" + name.substr(0, 200) + "'" +
-                 suggestion(name, variables_));
+                 hint(name, variables_));
     }
 
     void read_flag(const std::string& path, const std::string& value) {
         const Key* key = find_key(path);
-        if (key == nullptr) return complain("unknown key '" + path + "'" + suggestion(path, paths_));
+        if (key == nullptr) return complain("unknown key '" + path + "'" + hint(path, paths_));
         // The first --join replaces the seeds of the file; the further ones add to it.
         auto& origin = loaded_.origins.find(key->path)->second;
         std::string text = value;

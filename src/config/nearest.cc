@@ -23,6 +23,19 @@ std::size_t distance(std::string_view a, std::string_view b) {
     return row.back();
 }
 
+// What operators look for and this version does not have: CHANGELOG.md lists the same.
+struct Missing {
+    std::string_view word;  // the key, or its first part
+    std::string_view what;
+};
+constexpr Missing kMissing[] = {
+    {"rdma", "RDMA"},
+    {"upstream", "pulling through from another registry"},
+    {"tls", "TLS"},
+    {"upload-limit", "a limit on rates"},
+    {"download-limit", "a limit on rates"},
+};
+
 // "http_listen", "HTTP-Listen" and "http.listen" are the same word to a person.
 std::string folded(std::string_view word) {
     std::string out(word.substr(0, 64));
@@ -37,8 +50,8 @@ std::string folded(std::string_view word) {
 
 std::optional<std::string> nearest(std::string_view word, std::span<const std::string> known) {
     const std::string typed = folded(word);
-    // A third of the letters may be wrong; beyond that a suggestion is a guess.
-    std::size_t best = std::max<std::size_t>(2, typed.size() / 3) + 1;
+    // A third of the letters may be wrong, and two of four; beyond that a suggestion is a guess.
+    std::size_t best = (typed.size() < 4 ? 1 : std::max<std::size_t>(2, typed.size() / 3)) + 1;
     const std::string* found = nullptr;
     for (const std::string& candidate : known) {
         const std::string name = folded(candidate);
@@ -55,6 +68,24 @@ std::optional<std::string> nearest(std::string_view word, std::span<const std::s
     }
     if (found == nullptr) return std::nullopt;
     return *found;
+}
+
+std::optional<std::string_view> not_yet(std::string_view word) {
+    std::string typed = folded(word);
+    for (const std::string_view prefix : {"--", "fastreg-"}) {
+        if (typed.starts_with(prefix)) typed.erase(0, prefix.size());
+    }
+    for (const Missing& missing : kMissing) {
+        if (!typed.starts_with(missing.word)) continue;
+        if (typed.size() == missing.word.size() || typed[missing.word.size()] == '-') return missing.what;
+    }
+    return std::nullopt;
+}
+
+std::string hint(std::string_view word, std::span<const std::string> known) {
+    if (const auto what = not_yet(word)) return "; " + std::string(*what) + " is not in this version";
+    const auto near = nearest(word, known);
+    return near ? "; did you mean '" + *near + "'?" : "";
 }
 
 }  // namespace fastreg::config

@@ -119,11 +119,16 @@ TEST_CASE("help is given for every command, even where its word is missing") {
     }
     CHECK(parse({"--help"})->top_help);
     CHECK(parse({"-h"})->top_help);
-    CHECK(parse({"key", "--help"})->help);
+    CHECK(parse({"key", "--help"})->command == Command::key_show);
+    CHECK(!parse({"key", "--help"})->top_help);
+    CHECK(parse({"-h", "blob"})->command == Command::blob);
+    CHECK(!parse({"-h", "blob"})->top_help);
 }
 
 TEST_CASE("help is a word too") {
     CHECK(parse({"help"})->top_help);
+    CHECK(parse({"help", "help"})->top_help);
+    CHECK(parse({"help", "config"})->command == Command::config_check);
     const auto one = parse({"help", "status"});
     REQUIRE_MESSAGE(one, one.error().what);
     CHECK(one->help);
@@ -137,27 +142,60 @@ TEST_CASE("help is a word too") {
 TEST_CASE("a value that is missing or out of range is refused in plain words") {
     CHECK(complaint({"--replicas"}) == "--replicas wants a value behind it");
     CHECK(complaint({"status", "--admin"}) == "--admin wants a value behind it");
-    CHECK(complaint({"blob"}) == "DIGEST is missing");
-    CHECK(complaint({"join"}) == "ADDR is missing");
+    CHECK(complaint({"blob"}) == "'blob' wants DIGEST behind it: fastreg blob DIGEST");
+    CHECK(complaint({"join"}) == "'join' wants ADDR behind it: fastreg join ADDR");
     CHECK(complaint({"blobs", "--limit", "0"}) == "--limit: '0' is not a whole number from 1 to 999999999");
     CHECK(complaint({"blobs", "--limit", "-1"}) == "--limit: '-1' is not a whole number from 1 to 999999999");
     CHECK(complaint({"peers", "--watch", "--times", "0"}).starts_with("--times: '0' is not"));
     CHECK(complaint({"config", "check", "--default", "--json"}).find("TOML") != std::string::npos);
 }
 
+TEST_CASE("a switch takes no value") {
+    CHECK(complaint({"peers", "--watch=maybe"}) == "--watch takes no value");
+    CHECK(complaint({"status", "--json=x"}) == "--json takes no value");
+    CHECK(complaint({"leave", "--no-wait=x"}) == "--no-wait takes no value");
+    CHECK(complaint({"--help=x"}) == "--help takes no value");
+}
+
+TEST_CASE("an empty value does not choose another node or another file") {
+    // A script whose variable is not set must not steer or start the default node.
+    CHECK(complaint({"--config="}) == "--config: is empty");
+    CHECK(complaint({"config", "check", "--config", ""}) == "--config: is empty");
+    CHECK(complaint({"status", "--admin="}) == "--admin: is empty");
+    CHECK(complaint({"leave", "--data-dir="}) == "--data-dir: is empty");
+}
+
+TEST_CASE("a flag of another command is told from one that nobody has") {
+    CHECK(complaint({"status", "--limit", "3"}) == "'--limit' is a flag of blobs; 'status' does not take it");
+    CHECK(complaint({"peers", "--no-wait"}) == "'--no-wait' is a flag of leave, verify; 'peers' does not take it");
+    CHECK(complaint({"--json"}) == "'--json' is a flag of status, peers, blobs and others; name the command first");
+    CHECK(complaint({"-w"}) == "'-w' is a flag of peers; name the command first");
+    CHECK(complaint({"serve", "--json"}).find("'serve' does not take it") != std::string::npos);
+}
+
+TEST_CASE("what a later version will have is said to be missing, not misspelt") {
+    // People come with a page about another release, or of another registry, in hand.
+    CHECK(complaint({"--rdma-listen-port=9999"}) ==
+          "unknown flag '--rdma-listen-port'; RDMA is not in this version");
+    CHECK(complaint({"--upstream-url", "https://h"}) ==
+          "unknown flag '--upstream-url'; pulling through from another registry is not in this version");
+    CHECK(complaint({"pin", "x"}) == "unknown command 'pin'; it is not in this version");
+    CHECK(complaint({"doctor"}) == "unknown command 'doctor'; it is not in this version");
+}
+
 TEST_CASE("what is not known is refused with what was probably meant") {
     // A flag of a later release must not be taken silently: the interface says absent, not ignored.
-    CHECK(complaint({"--rdma-enabled"}) == "unknown flag '--rdma-enabled'");
+    CHECK(complaint({"--rdma-enabled"}) == "unknown flag '--rdma-enabled'; RDMA is not in this version");
     CHECK(complaint({"--http-listn", "x"}) == "unknown flag '--http-listn'; did you mean '--http-listen'?");
     CHECK(complaint({"--data_dir=x"}) == "unknown flag '--data_dir'; did you mean '--data-dir'?");
     CHECK(complaint({"statu"}) == "unknown command 'statu'; did you mean 'status'?");
     CHECK(complaint({"frobnicate"}) == "unknown command 'frobnicate'");
     CHECK(complaint({"status", "--jsn"}) == "unknown flag '--jsn'; did you mean '--json'?");
-    CHECK(complaint({"status", "more"}) == "unexpected argument 'more'");
-    CHECK(complaint({"blob", "a", "b"}) == "unexpected argument 'b'");
+    CHECK(complaint({"status", "more"}) == "unexpected argument 'more' behind 'status'");
+    CHECK(complaint({"blob", "a", "b"}) == "unexpected argument 'b' behind 'blob'");
     CHECK(complaint({"key"}).find("show") != std::string::npos);
     CHECK(complaint({"config"}).find("check") != std::string::npos);
-    CHECK(complaint({"key", "hide"}).find("hide") != std::string::npos);
+    CHECK(complaint({"key", "hide"}) == "unknown command 'key hide'; there is 'key show'");
     CHECK(complaint({"blob"}) != "taken");
     CHECK(complaint({"join"}) != "taken");
     CHECK(complaint({"--zone"}) != "taken");

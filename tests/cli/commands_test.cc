@@ -152,7 +152,12 @@ TEST_CASE("join tells the node whom to meet, and says why it did not work") {
     CHECK(refused.code() == 1);
     CHECK(refused.says("another key"));
     CHECK(run_cli({"join", "10.0.0.9", "--data-dir", fake.data_dir()}).code() == 2);
-    CHECK(run_cli({"join", "10.0.0.9:0", "--data-dir", fake.data_dir()}).code() == 2);
+    for (const std::string wrong : {"10.0.0.9:0", ":7946", "0.0.0.0:7946", "garbage"}) {
+        CAPTURE(wrong);
+        const Ran none = run_cli({"join", wrong, "--data-dir", fake.data_dir()});
+        CHECK(none.code() == 2);
+        CHECK(none.says("join takes the gossip address of a member, HOST:7946"));
+    }
 }
 
 TEST_CASE("leave waits until the node has gone") {
@@ -226,8 +231,13 @@ TEST_CASE("no node is exit code 3 for every command that needs one, with what to
         CHECK(ran.err.find(empty.path() + "/admin.sock") != std::string::npos);
         CHECK(ran.err.find("is it running?") != std::string::npos);
     }
-    CHECK(run_cli({"status", "--admin", "127.0.0.1:1"}).code() == 3);
+    const Ran nobody = run_cli({"status", "--admin", "127.0.0.1:1"});
+    CHECK(nobody.code() == 3);
+    CHECK(nobody.says("is it running, with that address as its admin.listen?"));
     CHECK(run_cli({"status", "--admin", "no-port"}).code() == 2);
+    const Ran zero = run_cli({"status", "--admin", "127.0.0.1:0"});
+    CHECK(zero.code() == 2);
+    CHECK(zero.says("the port may not be 0"));
 }
 
 TEST_CASE("a relative data directory is named whole") {

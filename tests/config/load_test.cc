@@ -111,7 +111,7 @@ TEST_CASE("an unknown key names its line and the key that was meant") {
     CHECK(has(what, "f.toml:4:"));
     CHECK(has(what, "'http.listn'"));
     CHECK(has(what, "did you mean 'http.listen'"));
-    CHECK(has(refusal("[htpt]\nlisten = \"[::]:80\"\n"), "'htpt'"));
+    CHECK(has(refusal("[htpt]\nlisten = \"[::]:80\"\n"), "unknown key 'htpt.listen'; did you mean 'http.listen'?"));
     CHECK(has(refusal("[rdma]\nenabled = true\n"), "unknown key 'rdma'"));
     CHECK(has(refusal("[[upstream]]\nurl = \"x\"\n"), "unknown key 'upstream'"));
 
@@ -128,7 +128,7 @@ TEST_CASE("a value of the wrong type says where, what is wanted and what was giv
     CHECK(has(refusal("stop-timeout = 30\n"), "wants a duration with its unit in quotes"));
     CHECK(has(refusal("name = 7\n"), "wants a string in quotes"));
     CHECK(has(refusal("join = [1]\n"), "wants a list of strings"));
-    CHECK(has(refusal("http = \"[::]:80\"\n"), "unknown key 'http'"));
+    CHECK(has(refusal("http = \"[::]:80\"\n"), "f.toml:1: 'http' is a section; write [http] above its keys"));
     CHECK(has(refusal("name = 1979-05-27\n"), "a date"));
 }
 
@@ -202,6 +202,27 @@ TEST_CASE("a relative path is a whole one from the start") {
     CHECK(absolute("../a", "/work") == "/work/../a");
     CHECK(absolute(".a", "/") == "/.a");
     CHECK(absolute("a", "") == "a");
+}
+
+TEST_CASE("a misspelt section is told by its keys, and a section that is none is named") {
+    CHECK(has(refusal("[htp]\nlisten = \"[::]:1\"\n"),
+              "f.toml:2: unknown key 'htp.listen'; did you mean 'http.listen'?"));
+    CHECK(has(refusal("htp.listen = \"[::]:1\"\n"), "unknown key 'htp.listen'; did you mean 'http.listen'?"));
+    CHECK(has(refusal("[htp]\n"), "f.toml:1: unknown key 'htp'"));
+    CHECK(has(refusal("[[http]]\nlisten = \"[::]:1\"\n"),
+              "f.toml:1: 'http' is a section; write [http] above its keys"));
+    CHECK(has(refusal("[a.b.c]\nd = 1\n"), "unknown key 'a.b'"));
+}
+
+TEST_CASE("an upstream is not in this version, and is not taken for a slip") {
+    const std::string_view words =
+        "unknown key 'upstream'; pulling through from another registry is not in this version";
+    CHECK(has(refusal("[[upstream]]\nhost = \"docker.io\"\n"), words));
+    CHECK(has(refusal("[upstream]\nurl = \"x\"\n"), words));
+    CHECK(has(refusal("upstream-url = \"x\"\n"), "unknown key 'upstream-url'; pulling through"));
+    Sources sources = on_a_machine();
+    sources.environment = {{"FASTREG_RDMA_ENABLED", "true"}};
+    CHECK(has(load(sources).error().what, "unknown variable 'FASTREG_RDMA_ENABLED'; RDMA is not in this version"));
 }
 
 TEST_CASE("what is left empty is made from the machine") {

@@ -22,4 +22,21 @@ TEST_CASE("a slip of the pen is answered with the key that was meant") {
     CHECK(near("colour") == "none");
     CHECK(near("") == "none");
     CHECK(near(std::string(100'000, 'x')) == "none");
+    CHECK(near("nam") == "name");
+    CHECK(near("pin") == "none");  // two letters of three are a guess
+}
+
+TEST_CASE("what is not in this version is said so, however it is spelled") {
+    const std::vector<std::string> known{"zone", "upload-limits"};
+    CHECK(hint("zon", known) == "; did you mean 'zone'?");
+    CHECK(hint("colour", known).empty());
+    CHECK(hint("upstream", known) == "; pulling through from another registry is not in this version");
+    CHECK(hint("rdma.listen-port", known) == "; RDMA is not in this version");
+    CHECK(hint("--rdma-enabled", known) == "; RDMA is not in this version");
+    CHECK(hint("FASTREG_TLS_CERT", known) == "; TLS is not in this version");
+    CHECK(hint("upload-limit", known) == "; a limit on rates is not in this version");
+    CHECK(!not_yet("upstreamed"));
+    CHECK(!not_yet("up"));
+    // What is missing is not also known.
+    for (const Key& key : keys()) CHECK(!not_yet(key.path));
 }
