@@ -1,6 +1,6 @@
 // The inside of Store: what the loop thread owns, and how it sends work away. One .cc file a concern:
 // store_open, store_place (how a file becomes a blob), store_withdraw (how it stops being one),
-// store_partials, store_uploads, store_blobs, store_tick.
+// store_partials, store_uploads, store_blobs, store_room, store_tick.
 #pragma once
 
 #include <array>
@@ -148,8 +148,11 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     void persist_touches();
     void forget_slot(const Digest& digest);
     void forget_upload(UploadFile& upload);
+
+    // store_room.cc
     [[nodiscard]] Status room_for(std::uint64_t bytes) const;
     [[nodiscard]] std::uint64_t unwritten_bytes() const;
+    void looked(std::uint64_t free, std::uint64_t used, std::uint64_t promised);
     /// Tells the observer when it was for lack of space.
     void tell_refused(const Error& why) const;
     [[nodiscard]] std::string temporary(std::string_view kind);
@@ -230,6 +233,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     std::uint64_t partial_bytes_ = 0;
     std::uint64_t dirty_bytes_ = 0;  // landed since the chunk maps were written
     std::uint64_t free_bytes_ = 0;
+    std::uint64_t disk_capacity_ = 0;  // what may be used by the last look at the file system
     std::uint64_t withdrawn_ = 0;
     std::map<std::string, std::shared_ptr<UploadFile>> open_uploads_;  // by path
 

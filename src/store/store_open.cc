@@ -45,7 +45,8 @@ Status Store::Impl::start() {
     FR_TRY(finish_removals());
     FR_TRY(reconcile_blobs(blobs));
     FR_TRY(reconcile_partials(std::move(partials)));
-    FR_TRY_ASSIGN(free_bytes_, shared->fs.free_space(shared->layout.dir()));
+    FR_TRY_ASSIGN(const auto free, shared->fs.free_space(shared->layout.dir()));
+    looked(free, totals().used_bytes(), unwritten_bytes());
     log::info("store.opened", {{"dir", shared->layout.dir()},
                                {"node", identity.node.str()},
                                {"boot_epoch", identity.boot_epoch},

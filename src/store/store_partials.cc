@@ -227,30 +227,4 @@ void Store::Impl::persist_partials() {
     }
 }
 
-Status Store::Impl::room_for(std::uint64_t bytes) const {
-    const auto used = totals().used_bytes();
-    if (options_.max_bytes == 0 || (used <= options_.max_bytes && bytes <= options_.max_bytes - used)) {
-        return {};
-    }
-    return fail(Errc::no_space, "the store is full: " + human_bytes(used) + " of " +
-                                    human_bytes(options_.max_bytes) + " (max-bytes) in use, " +
-                                    human_bytes(bytes) + " more asked for");
-}
-
-void Store::Impl::tell_refused(const Error& why) const {
-    if (why.code == Errc::no_space && observer.on_no_space) observer.on_no_space();
-}
-
-/// What open and idle partial blobs were promised and have not written.
-std::uint64_t Store::Impl::unwritten_bytes() const {
-    std::uint64_t sum = 0;
-    for (const auto& [digest, slot] : slots) {
-        const auto& map = slot.open ? slot.open->map() : slot.known.map;
-        const std::uint64_t written =
-            std::min(slot.size(), map.set_count() * chunk_size_for(slot.size()));
-        sum += slot.size() - written;
-    }
-    return sum;
-}
-
 }  // namespace fastreg::store

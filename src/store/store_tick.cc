@@ -31,8 +31,9 @@ void Store::Impl::tick(Instant now) {
         look_at_ = now + kLookEvery;
         on_disk(
             0, [shared = shared] { return shared->fs.free_space(shared->layout.dir()); },
-            [this](const Result<std::uint64_t>& free) {
-                if (free) free_bytes_ = *free;
+            [this, used = totals().used_bytes(),
+             promised = unwritten_bytes()](const Result<std::uint64_t>& free) {
+                if (free) looked(*free, used, promised);
             });
     }
     if (options_.backup_every > Duration{0}) {
@@ -108,13 +109,6 @@ Totals Store::Impl::totals() const {
     totals.free_bytes = free_bytes_;
     totals.withdrawn = withdrawn_;
     return totals;
-}
-
-std::uint64_t Store::Impl::capacity() const {
-    const std::uint64_t used = totals().used_bytes();
-    const std::uint64_t taken = options_.min_free_bytes + unwritten_bytes();
-    const std::uint64_t room = free_bytes_ > taken ? free_bytes_ - taken : 0;
-    return options_.max_bytes == 0 ? used + room : std::min(options_.max_bytes, used + room);
 }
 
 void Store::Impl::close(Done done) {
