@@ -68,7 +68,7 @@ void HttpConnection::close() {
     }
     block_.reset();
     answer_ = {};
-    if (const auto exchange = std::move(exchange_)) exchange->end(false);
+    if (const auto exchange = std::move(exchange_)) exchange->end(false, status_);
     worker_.gone(*this);
 }
 
@@ -194,6 +194,7 @@ void HttpConnection::begin_request(http::Request request) {
     head_started_ = false;
     phase_ = Phase::in_hand;
     answering_ = false;
+    status_ = 0;
     keep_ = request.keep_alive;
     body_length_known_ = request.content_length.has_value();
     body_left_ = request.content_length.value_or(0);
@@ -409,7 +410,7 @@ void HttpConnection::finish_answer() {
     const bool keep = keep_ && !worker_.draining();
     if (exchange_ && log::enabled(log::Level::debug)) log_answer();
     if (keep) phase_ = Phase::head;
-    if (const auto exchange = std::move(exchange_)) exchange->end(true);
+    if (const auto exchange = std::move(exchange_)) exchange->end(true, status_);
     if (closed_) return;
     if (!keep) {
         linger();

@@ -111,7 +111,7 @@ class HttpConnection final : public uv::PollHandler {
     std::shared_ptr<Exchange> exchange_;
     bool answering_ = false;  // an answer was given to send
     bool keep_ = false;
-    int status_ = 0;   // of the answer
+    int status_ = 0;   // of the answer; 0 while there is none
     Instant began_{};  // when the request's head was there; set for the debug log only
     bool head_started_ = false;
     bool writable_wanted_ = false;

@@ -88,20 +88,20 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     void fail(http::ResponseHead instead, std::string body);
 
     /// Called once: true when the last byte of the answer was given to the kernel, false when the
-    /// client went away or the answer was cut.
-    void set_on_done(std::function<void(bool complete)> on_done);
+    /// client went away or the answer was cut. `status` is that of the answer, 0 when none was given.
+    void set_on_done(std::function<void(bool complete, int status)> on_done);
     /// Counts the bytes of this answer's body as they go out.
     void count_body_bytes(Counter* counter) { body_counter_ = counter; }
 
   private:
     friend class HttpConnection;
-    void end(bool complete);
+    void end(bool complete, int status);
 
     uv::Loop& loop_;
     HttpConnection* connection_;
     http::Request request_;
     Endpoint remote_;
-    std::function<void(bool)> on_done_;
+    std::function<void(bool, int)> on_done_;
     Counter* body_counter_ = nullptr;
 };
 

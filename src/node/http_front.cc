@@ -46,9 +46,8 @@ struct HttpFront::Shared {
 
 class HttpFront::Registry final : public HttpHandler {
   public:
-    Registry(std::shared_ptr<Shared> shared, std::shared_ptr<std::atomic<std::size_t>> in_flight,
-             Metrics& metrics)
-        : shared_(std::move(shared)), in_flight_(std::move(in_flight)) {
+    Registry(std::shared_ptr<Shared> shared, Gauge& in_flight, Metrics& metrics)
+        : shared_(std::move(shared)), in_flight_(in_flight) {
         for (std::size_t i = 0; i < kKinds.size(); ++i) {
             const std::string label = "kind=\"" + std::string(kKinds[i]) + "\"";
             durations_[i] = &metrics.histogram("fastreg_http_request_duration_seconds",
@@ -72,13 +71,16 @@ class HttpFront::Registry final : public HttpHandler {
         client.forwarded = request.headers.has("Forwarded") || request.headers.has("X-Forwarded-For") ||
                            request.headers.has("Via");
         auto route = registry::route(request);
-        in_flight_->fetch_add(1);
-        const Ticket ticket{exchange, std::make_shared<StreamId>(0),
-                            &requests_[method_of(request.method) * kKinds.size() + kind_of(route)]};
-        exchange->set_on_done([count = in_flight_, histogram = durations_[kind_of(route)], shared = shared_,
-                               stream = ticket.stream, since = monotonic_now()](bool) {
-            count->fetch_sub(1);
-            histogram->observe(seconds_of(monotonic_now() - since));
+        in_flight_.add(1);
+        const std::size_t kind = kind_of(route);
+        const Ticket ticket{exchange, std::make_shared<StreamId>(0)};
+        exchange->set_on_done([in_flight = &in_flight_, duration = durations_[kind],
+                               by_code = &requests_[method_of(request.method) * kKinds.size() + kind],
+                               shared = shared_, stream = ticket.stream,
+                               since = monotonic_now()](bool, int status) {
+            in_flight->add(-1);
+            duration->observe(seconds_of(monotonic_now() - since));
+            if (status != 0) count(*by_code, status);
             shared->loop.post([shared, stream] {
                 if (shared->core != nullptr && *stream != 0) shared->core->downloads().close_stream(*stream);
             });
@@ -139,7 +141,6 @@ class HttpFront::Registry final : public HttpHandler {
     struct Ticket {
         std::shared_ptr<Exchange> exchange;
         std::shared_ptr<StreamId> stream;
-        const ByCode* by_code = nullptr;
     };
 
     /// Carries one answer of the service (loop) to its exchange (io thread).
@@ -152,13 +153,11 @@ class HttpFront::Registry final : public HttpHandler {
 
     static void give(const std::shared_ptr<Shared>&, const Ticket& ticket, registry::Answer& answer) {
         const auto& exchange = ticket.exchange;
-        count(*ticket.by_code, answer.head.status);
         exchange->post([exchange, answer = std::move(answer)]() mutable { send(*exchange, std::move(answer)); });
     }
 
     static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, BlobAnswer& blob) {
         const auto& exchange = ticket.exchange;
-        count(*ticket.by_code, blob.plan.head.status);
         if (blob.file == nullptr) return stream(shared, ticket, blob);
         exchange->post([exchange, blob = std::move(blob), counter = shared->served.local]() mutable {
             std::vector<BodyPart> parts;
@@ -224,11 +223,9 @@ class HttpFront::Registry final : public HttpHandler {
                                            then = std::move(body.then)](Result<Bytes> bytes) mutable {
                 if (!bytes) {
                     const bool promised = exchange->request().content_length.has_value();
-                    const auto error = registry::from_body_error(
-                        bytes.error(), promised ? registry::ErrorCode::size_invalid
-                                                : registry::ErrorCode::manifest_invalid);
-                    count(*ticket.by_code, error.status);
-                    return send(*exchange, registry::error_answer(error));
+                    return send(*exchange, registry::error_answer(registry::from_body_error(
+                                               bytes.error(), promised ? registry::ErrorCode::size_invalid
+                                                                       : registry::ErrorCode::manifest_invalid)));
                 }
                 shared->loop.post([shared, ticket, then = std::move(then), bytes = std::move(*bytes)]() mutable {
                     if (shared->service != nullptr) then(std::move(bytes), answer_to(shared, ticket));
@@ -262,7 +259,7 @@ class HttpFront::Registry final : public HttpHandler {
     }
 
     std::shared_ptr<Shared> shared_;
-    std::shared_ptr<std::atomic<std::size_t>> in_flight_;
+    Gauge& in_flight_;
     std::array<Histogram*, 4> durations_{};
     std::array<ByCode, kMethods.size() * kKinds.size()> requests_{};
 };
@@ -313,7 +310,8 @@ HttpFront::HttpFront(uv::Loop& loop, FrontOptions options, Metrics& metrics)
       served_{&metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="local",transport="http")"),
               &metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="peer",transport="http")"),
               &metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="upstream",transport="http")")},
-      in_flight_(std::make_shared<std::atomic<std::size_t>>(0)),
+      in_flight_(metrics.gauge("fastreg_http_inflight",
+                               "Requests to the registry between their head and the end of their answer")),
       shared_(std::make_shared<Shared>(
           Shared{loop, nullptr, nullptr, nullptr, served_, options_.proxy_key, std::nullopt})),
       registry_meters_(metrics, "registry"),

@@ -2,7 +2,6 @@
 // where HTTP and the mesh meet. Made and used on the loop thread; handlers run on io threads.
 #pragma once
 
-#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -43,7 +42,9 @@ class HttpFront {
     [[nodiscard]] ServedBytes served() const { return served_; }
 
     /// Requests between their head and the end of their answer, admin requests not counted.
-    [[nodiscard]] std::size_t in_flight() const { return in_flight_->load(); }
+    [[nodiscard]] std::size_t in_flight() const {
+        return static_cast<std::size_t>(in_flight_.value());
+    }
     void stop_accepting();
     void close();
 
@@ -54,7 +55,7 @@ class HttpFront {
 
     FrontOptions options_;
     ServedBytes served_;
-    std::shared_ptr<std::atomic<std::size_t>> in_flight_;
+    Gauge& in_flight_;
     std::shared_ptr<Shared> shared_;
     HttpMeters registry_meters_;
     HttpMeters admin_meters_;

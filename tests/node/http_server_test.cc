@@ -82,9 +82,13 @@ class TempFile {
 struct Held {
     Promise<std::shared_ptr<Exchange>> exchange;
     Promise<bool> done;
+    std::atomic<int> status = -1;  // set before `done`
     Handle handle() {
         return [this](std::shared_ptr<Exchange> e) {
-            e->set_on_done([this](bool complete) { done.set(complete); });
+            e->set_on_done([this](bool complete, int answered) {
+                status = answered;
+                done.set(complete);
+            });
             exchange.set(std::move(e));
         };
     }
@@ -381,7 +385,7 @@ TEST_CASE("a file that is shorter than the answer cuts the connection") {
     const auto opened = file.open();
     Promise<bool> done;
     Served served([&](const std::shared_ptr<Exchange>& exchange) {
-        exchange->set_on_done([&](bool complete) { done.set(complete); });
+        exchange->set_on_done([&](bool complete, int) { done.set(complete); });
         exchange->respond(ok_head(), {{"", opened, 0, 20'000}});
     });
     Client client(served.port());
@@ -464,6 +468,7 @@ TEST_CASE("a growing file that fails is an error before the first byte, a cut af
         CHECK(answer.status == 503);
         CHECK(answer.body == "no source");
         CHECK(held.done.wait() == true);
+        CHECK(held.status == 503);  // not the 200 that was planned
     }
     {
         Held held;
@@ -478,6 +483,7 @@ TEST_CASE("a growing file that fails is an error before the first byte, a cut af
         held.with([&](Exchange& exchange) { exchange.fail(unavailable, "no source"); });
         CHECK(client.at_end());
         CHECK(held.done.wait() == false);
+        CHECK(held.status == 200);
         CHECK(served.settles_at(0));
     }
     {
@@ -520,6 +526,29 @@ TEST_CASE("a client that goes away is noticed, and late calls are harmless") {
         after.set(exchange.done());
     });
     CHECK(after.wait() == true);
+}
+
+TEST_CASE("the end of a request tells the status of its own answer, and none when none was given") {
+    // The counts of requests by status are made from it.
+    Promise<int> first;
+    Promise<int> second;
+    Promise<bool> waits;
+    Served served([&](const std::shared_ptr<Exchange>& exchange) {
+        const bool answers = exchange->request().path == "/answered";
+        exchange->set_on_done([&, answers](bool, int status) { (answers ? first : second).set(status); });
+        http::ResponseHead head;
+        head.status = 404;
+        if (answers) return exchange->respond(head, "no");
+        waits.set(true);
+    });
+    Client client(served.port());
+    REQUIRE(client.send(get("/answered")));
+    CHECK(client.answer().status == 404);
+    CHECK(first.wait() == 404);
+    REQUIRE(client.send(get("/waits")));
+    REQUIRE(waits.wait());
+    served.server.reset();  // cuts the connection
+    CHECK(second.wait() == 0);
 }
 
 TEST_CASE("slow and silent clients are sent away in time") {
