@@ -32,6 +32,7 @@ constexpr std::array<std::string_view, 3> kTypeNames = {"counter", "gauge", "his
 struct Series {
     std::string labels;
     std::unique_ptr<Counter> counter;
+    std::unique_ptr<SecondsCounter> seconds;  // instead of `counter`
     std::unique_ptr<Gauge> gauge;
     std::unique_ptr<Histogram> histogram;
 };
@@ -45,7 +46,10 @@ struct Family {
 
 std::string number(double value) {
     std::array<char, 32> text{};
-    const auto end = std::to_chars(text.data(), text.data() + text.size(), value).ptr;
+    // 0.0001 and not 1e-04: a label like le="0.0001" is compared as text.
+    const bool plain = value == 0 || (std::abs(value) >= 1e-6 && std::abs(value) < 1e15);
+    const auto format = plain ? std::chars_format::fixed : std::chars_format::scientific;
+    const auto end = std::to_chars(text.data(), text.data() + text.size(), value, format).ptr;
     return {text.data(), end};
 }
 
@@ -75,7 +79,7 @@ struct Metrics::Impl {
         FR_ASSERT(family->type == type);
         const auto known = std::ranges::find(family->series, labels, &Series::labels);
         if (known != family->series.end()) return *known;
-        family->series.push_back({std::string(labels), nullptr, nullptr, nullptr});
+        family->series.push_back({std::string(labels), nullptr, nullptr, nullptr, nullptr});
         return family->series.back();
     }
 };
@@ -87,6 +91,13 @@ Counter& Metrics::counter(std::string_view name, std::string_view help, std::str
     auto& series = impl_->series(name, help, Type::counter, labels);
     if (!series.counter) series.counter = std::make_unique<Counter>();
     return *series.counter;
+}
+
+SecondsCounter& Metrics::seconds(std::string_view name, std::string_view help,
+                                 std::string_view labels) {
+    auto& series = impl_->series(name, help, Type::counter, labels);
+    if (!series.seconds) series.seconds = std::make_unique<SecondsCounter>();
+    return *series.seconds;
 }
 
 Gauge& Metrics::gauge(std::string_view name, std::string_view help, std::string_view labels) {
@@ -126,7 +137,8 @@ std::string Metrics::render() const {
             switch (family.type) {
                 case Type::counter:
                     append_sample(page, family.name, "", series.labels, "",
-                                  std::to_string(series.counter->value()));
+                                  series.seconds ? number(series.seconds->value())
+                                                 : std::to_string(series.counter->value()));
                     break;
                 case Type::gauge:
                     append_sample(page, family.name, "", series.labels, "",
@@ -141,6 +153,10 @@ std::string Metrics::render() const {
 
 std::vector<double> duration_bounds() {
     return {0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60};
+}
+
+std::vector<double> round_trip_bounds() {
+    return {0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1};
 }
 
 }  // namespace fastreg

@@ -10,6 +10,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/instant.h"
+
 namespace fastreg {
 
 class Counter {
@@ -19,6 +21,21 @@ class Counter {
 
   private:
     std::atomic<std::uint64_t> value_{0};
+};
+
+/// A counter of time: counts nanoseconds, is shown in seconds.
+class SecondsCounter {
+  public:
+    /// `span` is not negative.
+    void add(Duration span) {
+        ns_.fetch_add(static_cast<std::uint64_t>(span.count()), std::memory_order_relaxed);
+    }
+    [[nodiscard]] double value() const {
+        return static_cast<double>(ns_.load(std::memory_order_relaxed)) / 1e9;
+    }
+
+  private:
+    std::atomic<std::uint64_t> ns_{0};
 };
 
 class Gauge {
@@ -51,6 +68,8 @@ class Metrics {
     ~Metrics();
     /// `labels` is ready to print: `source="peer",transport="tcp"`, or empty.
     Counter& counter(std::string_view name, std::string_view help, std::string_view labels = {});
+    SecondsCounter& seconds(std::string_view name, std::string_view help,
+                            std::string_view labels = {});
     Gauge& gauge(std::string_view name, std::string_view help, std::string_view labels = {});
     Histogram& histogram(std::string_view name, std::string_view help, std::vector<double> bounds,
                          std::string_view labels = {});
@@ -64,5 +83,7 @@ class Metrics {
 
 /// 1 ms .. 60 s, for durations in seconds.
 [[nodiscard]] std::vector<double> duration_bounds();
+/// 0.1 ms .. 1 s, for round trips in seconds.
+[[nodiscard]] std::vector<double> round_trip_bounds();
 
 }  // namespace fastreg

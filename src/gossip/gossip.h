@@ -67,13 +67,19 @@ struct IdentityConflict {
     BootEpoch seen_epoch;
     std::string why;
 };
+/// A member answered a probe over an open link, `took` after it was sent.
+struct ProbeAnswered {
+    NodeId by;
+    Duration took{};
+};
 /// For the log; each text at most once in Options::warn_every.
 struct Warn {
     std::string text;
 };
 
 using Action =
-    std::variant<Send, MemberChanged, MemberForgotten, KeepLinks, Refuted, IdentityConflict, Warn>;
+    std::variant<Send, MemberChanged, MemberForgotten, KeepLinks, Refuted, IdentityConflict,
+                 ProbeAnswered, Warn>;
 using Outbox = std::vector<Action>;
 
 /// How many members are in each state, self not counted.

@@ -134,6 +134,7 @@ void Gossip::Core::on_ack(Instant now, NodeId from, RequestId sequence, Outbox& 
         std::optional<Duration>& rtt = table_.entry(from)->rtt;
         const Duration sample = now - probe.sent;
         rtt = rtt ? *rtt + (sample - *rtt) / 8 : sample;
+        out.emplace_back(ProbeAnswered{from, sample});
     }
     if (probe.replaced_by.known()) {
         warn(now, "members " + probe.target.brief() + " and " + probe.replaced_by.brief() +

@@ -78,11 +78,16 @@ struct Admin::Gauges {
           directory_entries(m.gauge("fastreg_directory_entries", "Holders this node knows of as an owner")),
           repo_rows(m.gauge("fastreg_repository_rows", "Rows of repositories kept by this node")),
           local_health(m.gauge("fastreg_local_health_score", "0 is well; grows while probes are answered late")),
+          quarantined(m.gauge("fastreg_peer_quarantined",
+                              "Peers that are asked for nothing for a while, after bytes or links that did not hold")),
+          uploads(m.gauge("fastreg_upload_slots_inflight", "Chunks being sent to peers")),
+          uploads_waiting(m.gauge("fastreg_upload_queue_depth", "Chunks that peers asked for and wait for")),
           build(m.gauge("fastreg_build_info", "Always 1", R"(version=")" FR_VERSION R"(")")) {
         build.set(1);
     }
     Gauge &alive, &suspect, &stopping, &dead, &left, &store_bytes, &store_blobs, &store_capacity,
-        &store_withdrawn, &downloads, &short_copies, &directory_entries, &repo_rows, &local_health, &build;
+        &store_withdrawn, &downloads, &short_copies, &directory_entries, &repo_rows, &local_health, &quarantined,
+        &uploads, &uploads_waiting, &build;
 };
 
 Admin::Admin(Core& core, Mesh& mesh, Metrics& metrics, ServedBytes served, AdminFacts facts)
@@ -450,6 +455,12 @@ AdminAnswer Admin::metrics_page() {
     set(gauges_->directory_entries, core_.directory().stats().entries);
     set(gauges_->repo_rows, core_.repo().stats().rows);
     set(gauges_->local_health, core_.gossip().local_health());
+    const auto peers = core_.transfer().peers(core_.now());
+    const auto quarantined = std::ranges::count(peers, true, &transfer::PeerTotals::quarantined);
+    gauges_->quarantined.set(quarantined);
+    const auto uploads = core_.transfer().uploads();
+    set(gauges_->uploads, uploads.active);
+    set(gauges_->uploads_waiting, uploads.waiting);
     return {200, "text/plain; version=0.0.4; charset=utf-8", metrics_.render()};
 }
 

@@ -151,6 +151,8 @@ void Core::act(gossip::Action& action) {
                                      {"incarnation", refuted->incarnation}});
     } else if (const auto* conflict = std::get_if<gossip::IdentityConflict>(&action)) {
         report_conflict(*conflict);
+    } else if (const auto* answered = std::get_if<gossip::ProbeAnswered>(&action)) {
+        if (Meters* meters = parts_.options.meters) meters->probe_rtt.observe(seconds_of(answered->took));
     } else if (const auto* warn = std::get_if<gossip::Warn>(&action)) {
         log::warn("gossip", {{"what", warn->text}});
     }

@@ -77,17 +77,35 @@ StreamId Downloads::open_stream(const Digest& digest, std::uint64_t size, std::u
 void Downloads::move_stream(StreamId id, std::uint64_t offset) {
     const auto at = streams_.find(id);
     if (at == streams_.end()) return;
-    parts_.transfer.move_reader(parts_.now(), at->second.digest, id, offset, parts_.transfer_out);
+    Stream& stream = at->second;
+    // The wait before the first byte is told by ttfb.
+    if (stream.begun && offset >= stream.ready && stream.dry_since == Instant::never()) {
+        stream.dry_since = parts_.now();
+    }
+    parts_.transfer.move_reader(parts_.now(), stream.digest, id, offset, parts_.transfer_out);
     parts_.drain();
 }
 
-void Downloads::close_stream(StreamId id) {
+void Downloads::end_stall(Stream& stream) {
+    const Instant since = std::exchange(stream.dry_since, Instant::never());
+    if (since == Instant::never()) return;
+    if (Meters* meters = parts_.options.meters) meters->stalls.add(parts_.now() - since);
+}
+
+std::optional<Downloads::Stream> Downloads::take_stream(StreamId id) {
     const auto at = streams_.find(id);
-    if (at == streams_.end()) return;
-    const Digest digest = at->second.digest;
+    if (at == streams_.end()) return std::nullopt;
+    end_stall(at->second);
+    Stream stream = std::move(at->second);
     streams_.erase(at);
-    parts_.transfer.drop_reader(parts_.now(), digest, id, parts_.transfer_out);
-    if (const auto download = downloads_.find(digest); download != downloads_.end()) {
+    return stream;
+}
+
+void Downloads::close_stream(StreamId id) {
+    const auto stream = take_stream(id);
+    if (!stream) return;
+    parts_.transfer.drop_reader(parts_.now(), stream->digest, id, parts_.transfer_out);
+    if (const auto download = downloads_.find(stream->digest); download != downloads_.end()) {
         std::erase(download->second.streams, id);
     }
     parts_.drain();
@@ -130,6 +148,9 @@ void Downloads::fetch(const transfer::FetchChunk& action) {
     fetches_[action.request] = {action.digest, action.chunk, parts_.now()};
     parts_.net.fetch(Fetch{action.from, address, action.request, action.digest, action.size, action.chunk,
                            action.urgent, std::move(*landing)});
+    if (Meters* meters = parts_.options.meters; meters != nullptr && action.second_copy) {
+        meters->chunks_hedged.add();
+    }
 }
 
 void Downloads::on_fetch_end(NodeId from, RequestId request, transfer::ChunkOutcome outcome,
@@ -138,9 +159,14 @@ void Downloads::on_fetch_end(NodeId from, RequestId request, transfer::ChunkOutc
     if (at == fetches_.end()) return;
     const auto [digest, chunk, since] = at->second;
     fetches_.erase(at);
-    if (Meters* meters = parts_.options.meters) meters->chunk_ended(outcome, parts_.now() - since);
-    parts_.transfer.on_chunk(parts_.now(), from, request, digest, chunk, outcome, bytes,
-                             parts_.transfer_out);
+    const bool awaited = parts_.transfer.on_chunk(parts_.now(), from, request, digest, chunk, outcome,
+                                                  bytes, parts_.transfer_out);
+    if (Meters* meters = parts_.options.meters) {
+        if (!awaited) meters->duplicate_bytes.add(bytes);
+        if (awaited || outcome != transfer::ChunkOutcome::stored) {
+            meters->chunk_ended(outcome, parts_.now() - since);
+        }
+    }
     parts_.drain();
 }
 
@@ -209,11 +235,10 @@ void Downloads::cut_streams(const transfer::Unverify& action, const ChunkGrid& g
             return grid.offset_of(c) < ready && grid.offset_of(c) + grid.size_of(c) > begin;
         });
         if (!given) continue;
-        const OnNews tell = std::move(stream->second.on_news);
+        const auto taken = take_stream(id);
         std::erase(download.streams, id);
-        streams_.erase(stream);
         parts_.transfer.drop_reader(parts_.now(), action.digest, id, parts_.transfer_out);
-        tell({nullptr, ready, false,
+        taken->on_news({nullptr, ready, false,
               Error{Errc::corrupt, 0, "bytes of " + action.digest.str() +
                                           " came by a chain that proved wrong; ask for them again"}});
     }
@@ -271,6 +296,7 @@ void Downloads::advance_streams(const Digest& digest, Download& download, bool c
         const std::uint64_t ready = std::min(run, stream.end);
         const bool done = complete || ready >= stream.end;
         if (ready <= stream.ready && !done) continue;
+        end_stall(stream);
         stream.ready = ready;
         if (Meters* meters = parts_.options.meters; meters != nullptr && !stream.begun) {
             meters->ttfb.observe(seconds_of(parts_.now() - stream.since));
@@ -337,12 +363,9 @@ void Downloads::fail_all(const Digest& digest, const Error& error) {
     parts_.directory.on_gone(parts_.now(), digest, parts_.directory_out);
     for (auto& waiter : download.waiters) waiter(Status(tl::unexpect, error));
     for (const StreamId id : download.streams) {
-        const auto stream = streams_.find(id);
-        if (stream == streams_.end()) continue;
-        const OnNews tell = std::move(stream->second.on_news);
-        const std::uint64_t ready = stream->second.ready;
-        streams_.erase(stream);
-        tell({nullptr, ready, false, error});
+        if (const auto stream = take_stream(id)) {
+            stream->on_news({nullptr, stream->ready, false, error});
+        }
     }
 }
 
@@ -358,12 +381,9 @@ void Downloads::came_whole(const Digest& digest) {
     });
     for (auto& waiter : download.waiters) waiter({});
     for (const StreamId id : download.streams) {
-        const auto stream = streams_.find(id);
-        if (stream == streams_.end()) continue;
-        const OnNews tell = std::move(stream->second.on_news);
-        const std::uint64_t end = stream->second.end;
-        streams_.erase(stream);
-        tell({*file, end, true, std::nullopt});
+        if (const auto stream = take_stream(id)) {
+            stream->on_news({*file, stream->end, true, std::nullopt});
+        }
     }
 }
 

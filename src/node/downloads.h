@@ -86,9 +86,13 @@ class Downloads {
         Instant since;
         bool begun = false;
         std::uint64_t begin = 0;
+        Instant dry_since = Instant::never();  // the client was given all that is ready
     };
 
     Download& start(const Digest& digest, std::optional<std::uint64_t> size, bool durable);
+    void end_stall(Stream& stream);
+    /// Out of the list, for its last news; nothing when it was closed.
+    [[nodiscard]] std::optional<Stream> take_stream(StreamId id);
     void advance_streams(const Digest& digest, Download& download, bool complete);
     void cut_streams(const transfer::Unverify& action, const ChunkGrid& grid, Download& download);
     void fail_all(const Digest& digest, const Error& error);

@@ -25,17 +25,17 @@ std::string label(std::string_view listener) {
 
 HttpMeters::HttpMeters(Metrics& metrics, std::string_view listener)
     : requests(metrics.counter(
-          "fastreg_http_listener_requests_total", "HTTP requests that were read.", label(listener))),
+          "fastreg_http_listener_requests_total", "HTTP requests that were read", label(listener))),
       refused(metrics.counter("fastreg_http_connections_refused_total",
-                              "HTTP connections over a limit.",
+                              "HTTP connections over a limit",
                               label(listener))),
       bytes_in(metrics.counter("fastreg_http_received_bytes_total",
-                               "Bytes received from HTTP clients.",
+                               "Bytes received from HTTP clients",
                                label(listener))),
       bytes_out(metrics.counter(
-          "fastreg_http_sent_bytes_total", "Bytes sent to HTTP clients.", label(listener))),
+          "fastreg_http_sent_bytes_total", "Bytes sent to HTTP clients", label(listener))),
       connections(
-          metrics.gauge("fastreg_http_connections", "Open HTTP connections.", label(listener))) {}
+          metrics.gauge("fastreg_http_connections", "Open HTTP connections", label(listener))) {}
 
 /// Accepts, counts and hands out. Lives on the first io thread.
 struct HttpServer::Acceptor {

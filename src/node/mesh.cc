@@ -203,8 +203,10 @@ void Mesh::on_fetch_done(NodeId, RequestId request, transport::FetchEnd end) {
         case transport::FetchEnd::all_sent_to_sink: return;  // the store says how it ended
         case transport::FetchEnd::busy:
         case transport::FetchEnd::not_here:
-        case transport::FetchEnd::cancelled:
             end_fetch(request, transfer::ChunkOutcome::refused);
+            return;
+        case transport::FetchEnd::cancelled:
+            end_fetch(request, transfer::ChunkOutcome::cancelled);
             return;
         case transport::FetchEnd::link_lost:
         case transport::FetchEnd::protocol_error:

@@ -40,9 +40,17 @@ Meters::Meters(Metrics& m)
       gossip_out(gossip(m, "out")),
       peers_blamed(m.counter("fastreg_peers_blamed_total", "Times a peer's bytes or links did not hold")),
       disk_full(m.counter("fastreg_disk_full_total", "Uploads, blobs from peers and chunks refused for lack of space")),
+      chunks_hedged(m.counter("fastreg_chunk_hedged_total",
+                              "Second copies of chunks asked for because the first was slow")),
+      duplicate_bytes(m.counter("fastreg_chunk_duplicate_bytes_total",
+                                "Bytes of chunks that came when nobody waited for them any more")),
+      stalls(m.seconds("fastreg_stall_seconds_total",
+                       "Time that clients following an arriving blob waited for its next byte, after the first")),
       ttfb(m.histogram("fastreg_http_ttfb_seconds",
                        "From the request for a blob that is not here to its first byte",
                        duration_bounds())),
+      probe_rtt(m.histogram("fastreg_probe_rtt_seconds", "From a probe on an open link to the member's answer",
+                            round_trip_bounds())),
       chunk_(m.histogram("fastreg_chunk_fetch_duration_seconds", "From asking for a chunk to its proof on disk",
                          duration_bounds(), label("transport", "tcp"))) {
     for (std::size_t i = 0; i < blob_.size(); ++i) {
@@ -79,6 +87,7 @@ void Meters::chunk_ended(transfer::ChunkOutcome outcome, Duration took) {
         case ChunkOutcome::disk_error: return retry(3);
         case ChunkOutcome::link_lost: return retry(4);
         case ChunkOutcome::refused: return retry(5);
+        case ChunkOutcome::cancelled: return;
     }
 }
 

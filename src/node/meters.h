@@ -28,7 +28,11 @@ struct Meters {
     Counter& gossip_out;
     Counter& peers_blamed;
     Counter& disk_full;
+    Counter& chunks_hedged;
+    Counter& duplicate_bytes;
+    SecondsCounter& stalls;
     Histogram& ttfb;
+    Histogram& probe_rtt;
 
   private:
     std::array<Histogram*, 6> blob_;    // size class x outcome

@@ -32,6 +32,7 @@ struct FetchChunk {
     Bytes start_link;
     Bytes end_link;
     bool urgent = false;
+    bool second_copy = false;  // the first, asked of another node, is slow
 };
 
 /// No longer wanted: send Cancel, drop what comes. No on_chunk() is needed, one does no harm.

@@ -58,7 +58,8 @@ class Download {
     void on_node_gone(Instant now, const NodeId& node, Outbox& out);
     /// No byte for 400 ms: its chunks are open to others; one request stays as the probe.
     void on_node_silent(Instant now, const NodeId& node, Outbox& out);
-    void on_chunk(Instant now, const NodeId& from, RequestId request, ChunkOutcome outcome,
+    /// False when the request is none of this download any more.
+    bool on_chunk(Instant now, const NodeId& from, RequestId request, ChunkOutcome outcome,
                   std::uint64_t bytes, Outbox& out);
     /// True when the request is of this download.
     bool on_bytes(Instant now, const NodeId& from, RequestId request, std::uint64_t n);

@@ -39,10 +39,10 @@ void Download::on_sample(Instant now, const Request& request) {
     average = average == 0 ? per_byte : average + (per_byte - average) / 16;
 }
 
-void Download::on_chunk(Instant now, const NodeId& from, RequestId id, ChunkOutcome outcome,
+bool Download::on_chunk(Instant now, const NodeId& from, RequestId id, ChunkOutcome outcome,
                         std::uint64_t bytes, Outbox& out) {
     Request* request = requests_.find(from, id);
-    if (request == nullptr || over_) return;
+    if (request == nullptr || over_) return false;
     const ChunkIndex chunk = request->chunk;
     Peer& peer = context_.peer(from);
     if (mutant(Mutant::have_before_verified)) fresh_since_ = std::min(fresh_since_, now), fresh_.push_back(chunk);
@@ -55,34 +55,36 @@ void Download::on_chunk(Instant now, const NodeId& from, RequestId id, ChunkOutc
             share.bytes += bytes;
             requests_.remove(context_, id);
             on_stored(now, from, chunk, out);
-            return;
+            break;
         }
         case ChunkOutcome::bad_checksum:
             peer.on_byte(now);
             end_request(id);
             peer.avoid(now + 1s);
             if (++damaged_[from] >= kDamagedMax) blame(now, from, "sends damaged chunks", out);
-            return;
+            break;
         case ChunkOutcome::bad_link:
             peer.on_byte(now);
             mutant(Mutant::bad_chunk_not_fetched_again) ? requests_.remove(context_, id) : end_request(id);
             on_bad_chunk(now, from, chunk, out);
-            return;
+            break;
         case ChunkOutcome::disk_full:
             end_request(id);
             fail_with(Errc::no_space, "storing a chunk of " + digest_.str() +
                                           ": the disk is full; free space or raise the quota", out);
-            return;
+            break;
         case ChunkOutcome::disk_error:
             end_request(id);
             fail_with(Errc::io, "storing a chunk of " + digest_.str() + ": the disk reports an error", out);
-            return;
+            break;
         case ChunkOutcome::link_lost:
         case ChunkOutcome::refused:
+        case ChunkOutcome::cancelled:
             end_request(id);
             peer.avoid(now + std::clamp<Duration>(pacing_.tau() / 2, 5ms, 500ms));
-            return;
+            break;
     }
+    return true;
 }
 
 void Download::on_first_hand(Instant now, ChunkIndex chunk, Bytes end_link, Outbox& out) {

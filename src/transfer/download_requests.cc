@@ -33,7 +33,8 @@ void Download::ask(Instant now, const NodeId& node, ChunkIndex chunk, bool windo
                              chunk,
                              Bytes(start.begin(), start.end()),
                              Bytes(end.begin(), end.end()),
-                             std::ranges::find(waiting, chunk) != waiting.end()});
+                             std::ranges::find(waiting, chunk) != waiting.end(),
+                             extra});
 }
 
 void Download::on_busy(Instant now, const NodeId& from, const wire::Busy& message, Outbox& out) {

@@ -145,17 +145,18 @@ void Transfer::on_message(Instant now, NodeId from, const wire::TransferMessage&
 
 void Transfer::on_link_down(Instant now, NodeId node, Outbox& out) { impl_->node_gone(now, node, out); }
 
-void Transfer::on_chunk(Instant now, NodeId from, RequestId request, const Digest& digest, ChunkIndex,
+bool Transfer::on_chunk(Instant now, NodeId from, RequestId request, const Digest& digest, ChunkIndex,
                         ChunkOutcome outcome, std::uint64_t bytes, Outbox& out) {
     const std::size_t begin = out.size();
     impl_->context.peer(from).bytes_in += bytes;
     Download* download = impl_->find(digest);
-    if (download == nullptr) return;
-    download->on_chunk(now, from, request, outcome, bytes, out);
+    if (download == nullptr) return false;
+    const bool awaited = download->on_chunk(now, from, request, outcome, bytes, out);
     // A place came free that any download may take.
     impl_->wake_all();
     impl_->settle(now, *download, out);
     impl_->keep_chains(out, begin);
+    return awaited;
 }
 
 void Transfer::on_bytes(Instant now, NodeId from, RequestId request, std::uint64_t n) {
@@ -263,6 +264,10 @@ std::vector<PeerTotals> Transfer::peers(Instant now) const {
         all.push_back({node, peer.bytes_in, peer.bytes_out, peer.rtt(), peer.quarantined(now), peer.named});
     }
     return all;
+}
+
+UploadCounts Transfer::uploads() const {
+    return {impl_->uploader.active(), impl_->uploader.waiting()};
 }
 
 }  // namespace fastreg::transfer

@@ -41,6 +41,7 @@ enum class ChunkOutcome : std::uint8_t {
     disk_error,
     link_lost,
     refused,  // the transport could not ask (no buffer, no route); Busy and NotHere arrive as messages
+    cancelled,  // by a CancelFetch
 };
 
 /// For `fastreg blob` and the admin interface.
@@ -62,6 +63,12 @@ struct PeerTotals {
     Duration rtt{};  // 0: not measured
     bool quarantined = false;
     std::uint64_t named = 0;  // so often it was the one to blame
+};
+
+/// Chunks that other nodes asked for.
+struct UploadCounts {
+    std::size_t active = 0;
+    std::size_t waiting = 0;
 };
 
 class Transfer {
@@ -105,8 +112,9 @@ class Transfer {
     void on_message(Instant now, NodeId from, const wire::TransferMessage& message, Outbox& out);
     /// Connecting failed, or the link broke. Ends every fetch from and serve to that node.
     void on_link_down(Instant now, NodeId node, Outbox& out);
-    /// The end of a FetchChunk; `bytes` that crossed the network for it.
-    void on_chunk(Instant now, NodeId from, RequestId request, const Digest& digest, ChunkIndex chunk,
+    /// The end of a FetchChunk; `bytes` that crossed the network for it. False when nobody waited for it any
+    /// more: it was cancelled, or its download has ended.
+    bool on_chunk(Instant now, NodeId from, RequestId request, const Digest& digest, ChunkIndex chunk,
                   ChunkOutcome outcome, std::uint64_t bytes, Outbox& out);
     /// `n` more bytes of a chunk arrived. Cheap; may leave out some calls but not all of a chunk that
     /// takes longer than 400 ms.
@@ -136,6 +144,7 @@ class Transfer {
     [[nodiscard]] std::optional<BlobStatus> status(const Digest& digest) const;
     [[nodiscard]] std::vector<BlobStatus> downloads() const;
     [[nodiscard]] std::vector<PeerTotals> peers(Instant now) const;
+    [[nodiscard]] UploadCounts uploads() const;
 
   private:
     struct Impl;

@@ -37,6 +37,26 @@ TEST_CASE("the page is the Prometheus text format") {
           "fastreg_wait_seconds_count{op=\"get\"} 4\n");
 }
 
+TEST_CASE("times are counted in full and shown in seconds, small numbers without an exponent") {
+    // A counter of whole seconds would lose every wait that is shorter; le="1e-04" matches no query.
+    Metrics metrics;
+    auto& waited = metrics.seconds("fastreg_waited_seconds_total", "Waited.");
+    waited.add(1500ms);
+    waited.add(100us);
+    metrics.histogram("fastreg_rtt_seconds", "Trips.", {0.0001, 100'000}).observe(0.0001);
+    CHECK(metrics.render() ==
+          "# HELP fastreg_waited_seconds_total Waited.\n"
+          "# TYPE fastreg_waited_seconds_total counter\n"
+          "fastreg_waited_seconds_total 1.5001\n"
+          "# HELP fastreg_rtt_seconds Trips.\n"
+          "# TYPE fastreg_rtt_seconds histogram\n"
+          "fastreg_rtt_seconds_bucket{le=\"0.0001\"} 1\n"
+          "fastreg_rtt_seconds_bucket{le=\"100000\"} 1\n"
+          "fastreg_rtt_seconds_bucket{le=\"+Inf\"} 1\n"
+          "fastreg_rtt_seconds_sum 0.0001\n"
+          "fastreg_rtt_seconds_count 1\n");
+}
+
 TEST_CASE("registering a metric again gives the same one") {
     // Two parts of a node may count into one series; two lines of one name would break the page.
     Metrics metrics;

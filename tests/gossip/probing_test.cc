@@ -90,6 +90,31 @@ TEST_CASE("a member that answers neither directly nor through helpers is suspect
     }
 }
 
+TEST_CASE("how long an answer took is told for a probe over an open link, and for no other") {
+    // A dial and a handshake would look like a slow network.
+    for (const bool open : {true, false}) {
+        CAPTURE(open);
+        Bench bench;
+        bench.meet(1);
+        if (open) bench.core.on_link_up(bench.now, id_of(1), bench.out);
+        std::vector<std::pair<NodeId, wire::Ping>> pings;
+        for (int turn = 0; turn < 2000 && pings.empty(); ++turn) {
+            bench.pass(1ms);
+            pings = bench.sent<wire::Ping>();
+        }
+        REQUIRE(pings.size() == 1);
+        bench.pass(3ms);
+        bench.from(1, wire::Ack{pings[0].second.sequence});
+        const auto answered = bench.all<ProbeAnswered>();
+        REQUIRE(answered.size() == (open ? 1 : 0));
+        if (!open) continue;
+        CHECK(answered[0].by == id_of(1));
+        CHECK(answered[0].took >= 3ms);
+        CHECK(answered[0].took <= 4ms);
+        CHECK(bench.core.rtt(id_of(1)) == answered[0].took);
+    }
+}
+
 TEST_CASE("an answer counts only from whom it was asked") {
     // Anybody can send an Ack with a guessed number.
     Bench bench;

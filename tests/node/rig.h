@@ -47,7 +47,7 @@ struct Disk {
 };
 
 /// A network that carries nothing and remembers what it was to carry; time stands until it is moved.
-struct SilentNet final : Net {
+struct SilentNet : Net {
     [[nodiscard]] Instant now() const override { return time; }
     [[nodiscard]] std::uint64_t wall_ms() const override {
         return 1'700'000'000'000 + static_cast<std::uint64_t>(time.ns / 1'000'000);

@@ -122,7 +122,7 @@ void Port::fetch(node::Fetch order) {
 void Port::cancel_fetch(NodeId from, RequestId request) {
     if (!fetches_.contains(request)) return;
     network_.tell(index_, network_.hosts_[index_].life, 1us, [&net = network_, request](Network::Host& host) {
-        net.end_fetch(host, request, static_cast<std::uint8_t>(transfer::ChunkOutcome::refused));
+        net.end_fetch(host, request, static_cast<std::uint8_t>(transfer::ChunkOutcome::cancelled));
     });
     const std::size_t peer = network_.of(from);
     if (peer == Network::kNobody) return;

@@ -368,9 +368,19 @@ TEST_CASE("a chunk that a reader waits for is hedged to a second source") {
     REQUIRE(copies.size() == 2);
     CHECK(copies[1].from != copies[0].from);
     CHECK(copies[1].urgent);
+    CHECK_FALSE(copies[0].second_copy);
+    CHECK(copies[1].second_copy);
     rig.arrive(copies[1]);
     const auto cancelled = rig.all<CancelFetch>();
     CHECK(std::ranges::any_of(cancelled, [&](const CancelFetch& c) { return c.request == slow.request; }));
+    // Its late end is told apart from that of a chunk that somebody waits for.
+    const auto end = [&](const FetchChunk& fetch) {
+        return rig.core.on_chunk(rig.now, fetch.from, fetch.request, rig.digest, fetch.chunk, ChunkOutcome::stored, 9,
+                                 rig.out);
+    };
+    CHECK_FALSE(end(slow));
+    CHECK(end(rig.all<FetchChunk>()[1]));
+    CHECK_FALSE(end(rig.all<FetchChunk>()[1]));
 }
 
 TEST_CASE("nobody has it: look-ups back off, and the download fails after ten seconds") {
