@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -219,9 +220,10 @@ void Admin::peers(const OnAdminAnswer& answer) {
 void Admin::blobs(const http::Request& request, const OnAdminAnswer& answer) {
     std::size_t limit = 1000;
     if (const auto text = request.query_value("limit")) {
-        limit = static_cast<std::size_t>(std::strtoul(std::string(*text).c_str(), nullptr, 10));
-        if (limit < 1 || limit > 1000) {
-            return answer(error(400, "out_of_range", "limit must be between 1 and 1000"));
+        const auto read = std::from_chars(text->data(), text->data() + text->size(), limit);
+        const bool whole = read.ec == std::errc{} && read.ptr == text->data() + text->size();
+        if (!whole || limit < 1 || limit > 1000) {
+            return answer(error(400, "out_of_range", "limit must be a whole number from 1 to 1000"));
         }
     }
     const std::string after(request.query_value("after").value_or(""));

@@ -137,6 +137,7 @@ def test_admin_requests_that_make_no_sense():
         equal(ask_admin(node, "POST", "/v1/verify", b'{"digest":null}')[0], 202, "null is everything")
         equal(ask_admin(node, "GET", "/v1/blobs?after=zzz")[0], 400, "after=zzz")
         equal(ask_admin(node, "GET", f"/v1/blobs?after={digest_of(b'no blob')}")[0], 200, "any digest will do")
+        equal(ask_admin(node, "GET", "/v1/blobs?limit=10abc")[0], 400, "limit=10abc")
         for method, path, allow in (("POST", "/v1/status", "GET, HEAD"), ("DELETE", "/v1/blobs/x", "GET, HEAD"),
                                     ("GET", "/v1/leave", "POST"), ("PUT", "/v1/verify", "GET, HEAD, POST")):
             status, head, _ = ask_admin(node, method, path)

@@ -281,3 +281,17 @@ TEST_CASE("the page says how many chunks are being sent and how many are waited 
     CHECK(page.says("fastreg_upload_slots_inflight 4"));
     CHECK(page.says("fastreg_upload_queue_depth 2"));
 }
+
+TEST_CASE("a limit of blobs is a whole number, or it is refused in words") {
+    // 10abc was taken for 10: a typing error that nobody notices.
+    Page page;
+    CHECK(page.get("/v1/blobs", {{"limit", "10"}}).status == 200);
+    CHECK(page.get("/v1/blobs", {{"limit", "1000"}}).status == 200);
+    for (const std::string bad :
+         {"10abc", "abc", "", " 10", "+10", "-1", "0", "1001", "1.5", "99999999999999999999"}) {
+        CAPTURE(bad);
+        const AdminAnswer answer = page.get("/v1/blobs", {{"limit", bad}});
+        CHECK(answer.status == 400);
+        CHECK(answer.body.find("from 1 to 1000") != std::string::npos);
+    }
+}
