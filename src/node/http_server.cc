@@ -54,7 +54,7 @@ struct HttpServer::Acceptor {
                     "http.connections_refused",
                     {{"peer", peer.host},
                      {"open", counts->total->load()},
-                     {"do", "see http.connections-max and http.connections-per-address-max"}});
+                     {"do", "see limits.connections and limits.connections-per-address"}});
             }
         } else {
             counts->total->fetch_add(1);

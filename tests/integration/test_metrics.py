@@ -80,6 +80,22 @@ def test_requests_that_are_passed_on_are_counted():
         until(lambda: counted(other, "5xx") == 1, "counted as a failure", 5)
 
 
+def test_connections_over_the_limit_are_counted_and_the_log_names_the_key():
+    """A client that is sent away sees a 503; the operator must find which key to raise."""
+    with Mesh(1, "--limits-connections", "1") as mesh:
+        node = mesh[1]
+        refused = 'fastreg_http_connections_refused_total{listener="registry"}'
+        with node.connect() as first:
+            first.sendall(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+            check(first.recv(65536).startswith(b"HTTP/1.1 200 "), "the first is served")
+            with node.connect() as second:
+                check(second.recv(65536).startswith(b"HTTP/1.1 503 "), "the second is sent away")
+        until(lambda: count(node, refused) == 1, "counted", 5)
+        said = [line for line in node.log_text().splitlines() if "http.connections_refused" in line]
+        keys = re.findall(r"limits\.[\w-]+", " ".join(said))
+        equal(keys, ["limits.connections", "limits.connections-per-address"], f"the keys of {said}")
+
+
 def test_requests_in_flight_are_shown():
     """What a stop waits for, and what grows when something hangs."""
     with Mesh(1) as mesh:
