@@ -6,36 +6,27 @@
 
 #include "base/result.h"
 #include "gossip/gossip.h"
+#include "script.h"
 
 namespace {
 
 using namespace fastreg;
 using namespace fastreg::gossip;
+using fuzz::Script;
 
-class Script {
-  public:
-    Script(const std::uint8_t* data, std::size_t size) : data_(data), size_(size) {}
-    [[nodiscard]] bool done() const { return at_ >= size_; }
-    std::uint8_t byte() { return done() ? std::uint8_t{0} : data_[at_++]; }
-    /// Small values mostly, and now and then one at a limit.
-    std::uint64_t number() {
-        const std::uint8_t b = byte();
-        if (b < 0xf0) return b % 6;
-        switch (b % 6) {
-            case 0: return wire::kFinalIncarnation;
-            case 1: return wire::kFinalIncarnation - 1;
-            case 2: return UINT64_MAX;
-            case 3: return 65'537;
-            case 4: return std::uint64_t{1} << 41U;
-            default: return byte() * 1'000ULL;
-        }
+/// Small values mostly, and now and then one at a limit.
+std::uint64_t number_from(Script& script) {
+    const std::uint8_t b = script.byte();
+    if (b < 0xf0) return b % 6;
+    switch (b % 6) {
+        case 0: return wire::kFinalIncarnation;
+        case 1: return wire::kFinalIncarnation - 1;
+        case 2: return UINT64_MAX;
+        case 3: return 65'537;
+        case 4: return std::uint64_t{1} << 41U;
+        default: return script.byte() * 1'000ULL;
     }
-
-  private:
-    const std::uint8_t* data_;
-    std::size_t size_;
-    std::size_t at_ = 0;
-};
+}
 
 constexpr std::uint8_t kNodes = 12;  // 0 is the core itself
 
@@ -53,8 +44,8 @@ wire::Claim claim_from(Script& script) {
     wire::Claim claim;
     const std::uint8_t n = script.byte();
     claim.subject.id = id_of(n);
-    claim.subject.boot_epoch = script.number();
-    claim.subject.incarnation = script.number();
+    claim.subject.boot_epoch = number_from(script);
+    claim.subject.incarnation = number_from(script);
     claim.subject.state = static_cast<MemberState>(script.byte() % 7);
     claim.from = script.byte() % 2 == 0 ? claim.subject.id : id_of(script.byte());
     if (script.byte() % 4 != 0) claim.subject.gossip = address_of(script.byte() % 8 == 0 ? script.byte() : n);
@@ -75,12 +66,12 @@ wire::GossipMessage message_from(Script& script, std::uint8_t from) {
         if (!self.full()) self.subject.gossip = address_of(from);
     }
     switch (script.byte() % 9) {
-        case 0: message.body = wire::Ping{script.number(), id_of(script.byte() % 3), self}; break;
-        case 1: message.body = wire::Ack{script.number()}; break;
+        case 0: message.body = wire::Ping{number_from(script), id_of(script.byte() % 3), self}; break;
+        case 1: message.body = wire::Ack{number_from(script)}; break;
         case 2:
-            message.body = wire::PingRequest{script.number(), id_of(script.byte()), address_of(script.byte())};
+            message.body = wire::PingRequest{number_from(script), id_of(script.byte()), address_of(script.byte())};
             break;
-        case 3: message.body = wire::Nack{script.number()}; break;
+        case 3: message.body = wire::Nack{number_from(script)}; break;
         case 4: message.body = wire::Updates{}; break;
         case 5: {
             wire::SyncDigest digest;
@@ -93,7 +84,7 @@ wire::GossipMessage message_from(Script& script, std::uint8_t from) {
                                              script.byte() % 2 == 0};
             break;
         case 7: message.body = wire::Join{self, script.byte()}; break;
-        default: message.body = wire::JoinReply{self, claims_from(script), script.number()}; break;
+        default: message.body = wire::JoinReply{self, claims_from(script), number_from(script)}; break;
     }
     message.updates = claims_from(script);
     return message;

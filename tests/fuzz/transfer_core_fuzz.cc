@@ -6,24 +6,14 @@
 #include <vector>
 
 #include "base/result.h"
+#include "script.h"
 #include "transfer/transfer.h"
 
 namespace {
 
 using namespace fastreg;
 using namespace fastreg::transfer;
-
-class Script {
-  public:
-    Script(const std::uint8_t* data, std::size_t size) : data_(data), size_(size) {}
-    [[nodiscard]] bool done() const { return at_ >= size_; }
-    std::uint8_t byte() { return done() ? std::uint8_t{0} : data_[at_++]; }
-
-  private:
-    const std::uint8_t* data_;
-    std::size_t size_;
-    std::size_t at_ = 0;
-};
+using fuzz::Script;
 
 constexpr ChunkIndex kChunks = 12;
 constexpr std::uint64_t kSize = kChunks * kChunkSizeMin - 5;
