@@ -41,11 +41,21 @@ struct Story {
         REQUIRE(net.put(owners[0], repository, {set(kKey, "new")}).has_value());
         CHECK(as_text(net.at(misses).disk.at({repository, kKey}).value) == "old");
     }
+    /// Killed, and everybody has noticed: `left` is said of a node whose disk is lost.
+    void lose(std::uint64_t n, MemberState state = MemberState::dead) {
+        net.kill(n);
+        net.declare(n, state);
+    }
     /// Another disk at the same address.
     void replace(std::uint64_t n, std::uint64_t by) {
-        net.kill(n);
-        net.declare(n, MemberState::left);
+        lose(n, MemberState::left);
         net.start(by);
+    }
+    /// The owner that was down is there again, with what only it knows.
+    void all_is_well_again() {
+        net.start(owners[0]);
+        net.run_for(3s);
+        all_say("new");
     }
     void nobody_says(const std::string& wrong) {
         for (const auto& [id, node] : net.nodes) {
@@ -79,9 +89,7 @@ TEST_CASE("one owner is down and another one's disk is lost: the old tag does no
         story.nobody_says("old");
         net.run_for(30s);
         story.nobody_says("old");
-        net.start(story.owners[0]);
-        net.run_for(3s);
-        story.all_say("new");
+        story.all_is_well_again();
     }
 }
 
@@ -92,8 +100,7 @@ TEST_CASE("the owner that was down is back: what was said without it is no longe
         Story story(seed, 3);
         auto& net = story.net;
         story.write();
-        net.kill(story.owners[0]);
-        net.declare(story.owners[0], MemberState::dead);
+        story.lose(story.owners[0]);
         net.cut.clear();
         story.replace(story.owners[2], 50);
         // This is the one way to see an older tag: see docs/PROTOCOL.md.
@@ -112,8 +119,7 @@ TEST_CASE("two nodes with new disks do not say together that there is nothing") 
         auto& net = story.net;
         REQUIRE(net.put(0, story.repository, {set(kKey, "new")}).has_value());
         net.run_for(1s);
-        net.kill(story.owners[0]);
-        net.declare(story.owners[0], MemberState::dead);
+        story.lose(story.owners[0]);
         net.kill(story.owners[1]);
         net.kill(story.owners[2]);
         net.declare(story.owners[1], MemberState::left);
@@ -122,9 +128,7 @@ TEST_CASE("two nodes with new disks do not say together that there is nothing") 
         net.start(51);
         net.run_for(5s);
         story.nobody_says("");
-        net.start(story.owners[0]);
-        net.run_for(3s);
-        story.all_say("new");
+        story.all_is_well_again();
     }
 }
 
@@ -136,8 +140,7 @@ TEST_CASE("an owner starts again while another one is down: the third remembers 
         auto& net = story.net;
         story.write();
         net.cut.clear();
-        net.kill(story.owners[1]);
-        net.declare(story.owners[1], MemberState::dead);
+        story.lose(story.owners[1]);
         net.kill(story.owners[2]);
         net.start(story.owners[2]);
         net.run_for(2s);
@@ -168,8 +171,7 @@ TEST_CASE("owners that stay away for their grace are no longer waited for") {
     auto& net = story.net;
     REQUIRE(net.put(0, story.repository, {set(kKey, "new")}).has_value());
     net.run_for(1s);
-    net.kill(story.owners[0]);
-    net.declare(story.owners[0], MemberState::dead);
+    story.lose(story.owners[0]);
     story.replace(story.owners[2], 50);
     story.nobody_says("");
     net.run_for(122s);
