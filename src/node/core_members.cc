@@ -17,19 +17,6 @@ constexpr Duration kSavePeersSoon = 1s;  // after a change
 constexpr Duration kAloneAfter = 30s;
 constexpr std::size_t kPeersSaved = 64;
 
-Member member_of(const gossip::Self& self) {
-    Member member;
-    member.id = self.id;
-    member.boot_epoch = self.boot_epoch;
-    member.name = self.name;
-    member.zone = self.zone;
-    member.gossip = self.gossip;
-    member.transfer = self.transfer;
-    member.rdma = self.rdma;
-    member.http = self.http;
-    return member;
-}
-
 enum PeerKey { kName = 1, kGossip = 2, kTransfer = 3, kHttp = 4, kZone = 5 };
 
 Bytes encode_peer(const Member& member) {
@@ -62,7 +49,7 @@ gossip::Self Core::self_of(const store::Store& store, const CoreOptions& options
 }
 
 void Core::start(const std::vector<Endpoint>& seeds) {
-    const Member self = member_of(self_of(parts_.store, parts_.options));
+    const Member self = parts_.gossip.self();
     for (const auto& home : parts_.store.homes()) {
         if (!parts_.store.find(home.digest)) homes_.restore(home.digest, home.size);
     }
