@@ -42,13 +42,13 @@ TEST_CASE("a node replaced at its address is noticed when it is dialled, not whe
     auto old = std::make_unique<LiveNode>(loop, 2, std::uint16_t{0}, std::vector{watcher.gossip()});
     const NodeId old_id = old->id();
     const Endpoint address = old->gossip();
-    REQUIRE(run_until(loop, [&] { return watcher.sees(old_id) == MemberState::alive; }));
+    REQUIRE(until(loop, [&] { return watcher.sees(old_id) == MemberState::alive; }));
     old.reset();
     LiveNode newcomer(loop, 3, address.port);
     REQUIRE(newcomer.id() != old_id);
     // `left` is said of a node that was replaced; a suspicion ends in `dead`.
     bool suspected = false;
-    REQUIRE(run_until(loop, [&] {
+    REQUIRE(until(loop, [&] {
         suspected |= watcher.sees(old_id) == MemberState::suspect || watcher.sees(old_id) == MemberState::dead;
         return watcher.sees(old_id) == MemberState::left;
     }));
@@ -62,7 +62,7 @@ TEST_CASE("a node tells the port it really listens on, when it was told to take 
     for (const auto purpose : {wire::Purpose::gossip, wire::Purpose::directory}) {
         Visitor visitor(loop, 9);
         visitor.mesh->send(node.id(), node.gossip(), purpose, {0x10, 0, 1, {}});
-        REQUIRE(run_until(loop, [&] { return visitor.hello.has_value(); }));
+        REQUIRE(until(loop, [&] { return visitor.hello.has_value(); }));
         CHECK(visitor.hello->gossip == node.gossip());
     }
 }
@@ -72,11 +72,11 @@ TEST_CASE("a second process under this node's id is counted, and the operator is
     uv::Loop loop;
     LiveNode third(loop, 1);
     LiveNode original(loop, 2, 0, {third.gossip()});
-    REQUIRE(run_until(loop, [&] { return third.sees(original.id()) == MemberState::alive; }));
+    REQUIRE(until(loop, [&] { return third.sees(original.id()) == MemberState::alive; }));
     CHECK(original.core->warnings().empty());
     LiveNode copy(loop, 2, 0, {third.gossip()});  // the same seed draws the same id
     REQUIRE(copy.id() == original.id());
-    REQUIRE(run_until(loop, [&] {
+    REQUIRE(until(loop, [&] {
         return original.meters.identity_conflicts.value() + copy.meters.identity_conflicts.value() > 0;
     }));
     const auto& told = original.core->warnings().empty() ? *copy.core : *original.core;
@@ -156,7 +156,7 @@ TEST_CASE("a node with another key is refused by its seed, and both keep their d
     uv::Loop loop;
     LiveNode member(loop, 1);
     LiveNode stranger(loop, 2, std::uint16_t{0}, std::vector{member.gossip()}, "quite another key than theirs");
-    REQUIRE(run_until(loop, [&] { return !stranger.core->warnings().empty(); }));
+    REQUIRE(until(loop, [&] { return !stranger.core->warnings().empty(); }));
     CHECK(stranger.core->warnings().front().find("fastreg key show") != std::string::npos);
     CHECK_FALSE(stranger.core->ready());
     CHECK(member.core->ready());

@@ -4,7 +4,6 @@
 
 #include <doctest/doctest.h>
 
-#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -16,12 +15,14 @@
 #include "node/mesh.h"
 #include "store/store.h"
 #include "tests/support/memory_fs.h"
+#include "tests/support/until.h"
 #include "uv/loop.h"
 #include "uv/loop_thread.h"
-#include "uv/timer.h"
 #include "wire/handshake.h"
 
 namespace fastreg::node::test {
+
+using fastreg::test::until;
 
 inline store::Options store_options(std::uint64_t seed) {
     store::Options options;
@@ -146,17 +147,5 @@ struct LiveNode {
     std::unique_ptr<Mesh> mesh;
     std::unique_ptr<Core> core;
 };
-
-/// Runs `loop` until `holds`; the machine may be busy with a build.
-inline bool run_until(uv::Loop& loop, const std::function<bool()>& holds, Duration limit = 30s) {
-    uv::Timer tick(loop, [] {});
-    const Instant end = loop.now() + limit;
-    while (!holds()) {
-        if (loop.now() > end) return false;
-        tick.set(2ms);
-        loop.run_once(true);
-    }
-    return true;
-}
 
 }  // namespace fastreg::node::test

@@ -17,14 +17,16 @@
 #include <string>
 #include <vector>
 
+#include "tests/support/until.h"
 #include "transport/data.h"
 #include "transport/identity.h"
 #include "uv/loop.h"
 #include "uv/socket.h"
-#include "uv/timer.h"
 #include "wire/handshake.h"
 
 namespace fastreg::transport::test {
+
+using fastreg::test::until;
 
 inline NodeId node(unsigned number) {
     NodeId id;
@@ -41,18 +43,6 @@ inline Identity identity(unsigned number) {
     who.cluster = "test";
     who.key = wire::link_key("a key of at least sixteen bytes");
     return who;
-}
-
-/// Runs `loop` until `holds`, at most 20 s: the machine may be busy with a build.
-inline bool until(uv::Loop& loop, const std::function<bool()>& holds, Duration limit = 20s) {
-    uv::Timer tick(loop, [] {});
-    const Instant end = loop.now() + limit;
-    while (!holds()) {
-        if (loop.now() > end) return false;
-        tick.set(2ms);
-        loop.run_once(true);
-    }
-    return true;
 }
 
 /// Runs `loop` for a while: to see that something does not happen.
