@@ -192,7 +192,7 @@ TEST_CASE("round trips of probes between nodes are counted") {
     LiveNode one(loop, 1);
     LiveNode two(loop, 2, 0, {one.gossip()});
     CHECK(says(one.metrics, "fastreg_probe_rtt_seconds_count 0"));
-    CHECK(run_until(loop, [&] { return !says(one.metrics, "fastreg_probe_rtt_seconds_count 0"); }));
+    CHECK(until(loop, [&] { return !says(one.metrics, "fastreg_probe_rtt_seconds_count 0"); }));
     CHECK(one.core->gossip().rtt(two.id()));
 }
 
@@ -263,7 +263,7 @@ TEST_CASE("a chunk that is called off is not counted as asked for again") {
                                [](const Status& status) { REQUIRE(status); });
     node.core->on_pushed(blob.digest, 1000);
     CHECK(here);
-    CHECK_FALSE(run_until(
+    CHECK_FALSE(until(
         loop, [&] { return !says(node.metrics, R"(fastreg_chunk_retries_total{reason="refused"} 0)"); }, 200ms));
     ::close(mute);
 }
