@@ -34,6 +34,8 @@ class Download {
     void on_holders(Instant now, std::optional<std::uint64_t> size, const std::vector<Holder>& holders,
                     Outbox& out);
     void on_holder(const Holder& holder);
+    /// Named by a neighbour.
+    void on_others(const std::vector<NodeId>& nodes);
     void on_lookup_failed(Instant now);
     void on_first_hand(Instant now, ChunkIndex chunk, Bytes end_link, Outbox& out);
     void on_upstream_bytes(Instant now) { alive_at_ = now; }

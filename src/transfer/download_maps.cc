@@ -46,6 +46,7 @@ void Download::on_interest(Instant now, const NodeId& from, const wire::Interest
 void Download::on_map(Instant now, const NodeId& from, const wire::Map& message, Outbox& out) {
     Neighbour* neighbour = swarm_.find(from);
     if (neighbour == nullptr || over_) return;
+    on_others(message.others);
     if (neighbour->dialled && !neighbour->answered) context_.peer(from).on_round_trip(now - neighbour->since);
     if (!size_) {
         if (message.size <= kBlobSizeMax) size_claims_[from] = message.size;

@@ -39,9 +39,7 @@ void Download::ask(Instant now, const NodeId& node, ChunkIndex chunk, bool windo
 
 void Download::on_busy(Instant now, const NodeId& from, const wire::Busy& message, Outbox& out) {
     if (over_) return;
-    for (const NodeId& node : message.try_instead) {
-        if (node != context_.self && node.known()) swarm_.on_candidate(node, false);
-    }
+    on_others(message.try_instead);
     if (message.request == 0) {
         const Neighbour* neighbour = swarm_.find(from);
         if (neighbour != nullptr && neighbour->dialled) remove_neighbour(now, from, kRedial, out);

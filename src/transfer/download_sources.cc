@@ -27,6 +27,12 @@ void Download::on_holder(const Holder& holder) {
     if (!over_ && holder.node != context_.self) swarm_.on_candidate(holder.node, holder.complete);
 }
 
+void Download::on_others(const std::vector<NodeId>& nodes) {
+    for (const NodeId& node : nodes) {
+        if (node.known()) on_holder({node, false});
+    }
+}
+
 void Download::on_lookup_failed(Instant now) {
     next_lookup_ = now + lookup_wait_;
     lookup_wait_ = std::min(lookup_wait_ * 2, context_.options.lookup_max);
@@ -117,7 +123,7 @@ std::vector<NodeId> Download::others_with(ChunkIndex chunk, const NodeId& asker)
         if (chunk >= grid_.count() || neighbour.has.has(chunk)) nodes.push_back(node);
     }
     context_.rng.shuffle(nodes);
-    if (nodes.size() > wire::kBusyTryMax) nodes.resize(wire::kBusyTryMax);
+    if (nodes.size() > wire::kTryMax) nodes.resize(wire::kTryMax);
     return nodes;
 }
 

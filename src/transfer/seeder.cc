@@ -66,13 +66,15 @@ void Seeder::on_interest(Instant now, const NodeId& from, const wire::Interest& 
     pump(now, message.digest, seed, out);
 }
 
-void Seeder::send_map(const NodeId& to, const Digest& digest, const Seed& seed, Outbox& out) const {
+void Seeder::send_map(const NodeId& to, const Digest& digest, const Seed& seed, Outbox& out) {
     wire::Map map;
     map.digest = digest;
     map.size = seed.grid.blob_size();
     map.complete = true;
     map.offering = seed.offering;
     map.chunks = ChunkMap(seed.grid.count(), true);
+    // Those that start together would else meet only at the next look-up, after many chunks.
+    map.others = others_with(digest, seed.grid.count(), to);
     context_.send(out, to, std::move(map));
 }
 
@@ -318,7 +320,7 @@ std::vector<NodeId> Seeder::others_with(const Digest& digest, ChunkIndex chunk, 
     std::erase(nodes, asker);
     context_.rng.shuffle(nodes);
     nodes.insert(nodes.end(), others.begin(), others.end());
-    if (nodes.size() > wire::kBusyTryMax) nodes.resize(wire::kBusyTryMax);
+    if (nodes.size() > wire::kTryMax) nodes.resize(wire::kTryMax);
     return nodes;
 }
 

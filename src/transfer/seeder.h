@@ -37,7 +37,7 @@ class Seeder {
     void on_deadline(Instant now, Outbox& out);
     [[nodiscard]] Instant next_deadline() const;
 
-    /// Up to three nodes to name in a BUSY: the last that finished, then some that have the chunk.
+    /// Up to three nodes to name in a Busy or Map: the last that finished, then some that have the chunk.
     [[nodiscard]] std::vector<NodeId> others_with(const Digest& digest, ChunkIndex chunk,
                                                   const NodeId& asker);
     [[nodiscard]] std::optional<std::uint64_t> size_of(const Digest& digest) const;
@@ -76,7 +76,7 @@ class Seeder {
     };
 
     Seed& seed_for(Instant now, const Digest& digest, std::uint64_t size);
-    void send_map(const NodeId& to, const Digest& digest, const Seed& seed, Outbox& out) const;
+    void send_map(const NodeId& to, const Digest& digest, const Seed& seed, Outbox& out);
     void consider_offering(const Digest& digest, Seed& seed, Outbox& out);
     void pump(Instant now, const Digest& digest, Seed& seed, Outbox& out);
     [[nodiscard]] std::map<NodeId, Leech>::iterator next_leech(Instant now, Seed& seed);

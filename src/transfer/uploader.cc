@@ -17,7 +17,7 @@ void Uploader::on_get_chunk(Instant now, const NodeId& from, const wire::GetChun
     const bool may_wait = offered || (!crowded(from) && waits < context_.options.waiting_per_peer);
     if (of_asker >= context_.options.inbound_max || (!starts && !may_wait)) {
         wire::Busy busy{message.request, message.digest, instead};
-        if (busy.try_instead.size() > wire::kBusyTryMax) busy.try_instead.resize(wire::kBusyTryMax);
+        if (busy.try_instead.size() > wire::kTryMax) busy.try_instead.resize(wire::kTryMax);
         context_.send(out, from, std::move(busy));
         return;
     }

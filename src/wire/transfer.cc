@@ -72,13 +72,7 @@ struct TransferEncoder {
     Frame operator()(const Busy& m) const {
         MapWriter w;
         w.put(kDigest, m.digest);
-        if (!m.try_instead.empty()) {
-            Bytes ids;
-            for (const NodeId& id : m.try_instead) {
-                ids.insert(ids.end(), id.bytes.begin(), id.bytes.end());
-            }
-            w.put_bytes(kTry, ids);
-        }
+        put_nodes(w, m.try_instead);
         return frame(TransferType::busy, m.request, w);
     }
     Frame operator()(const NotHere& m) const {
@@ -97,6 +91,7 @@ struct TransferEncoder {
     Frame operator()(const Map& m) const {
         MapWriter w;
         w.put(kDigest, m.digest).put(kSize, m.size);
+        put_nodes(w, m.others);
         if (m.complete) w.put_bool(kComplete, true);
         if (m.offering) w.put_bool(kOffering, true);
         if (m.first_hand) w.put_bool(kFirstHand, true);
@@ -131,6 +126,13 @@ struct TransferEncoder {
         return frame(TransferType::done, 0, w);
     }
 
+    static void put_nodes(MapWriter& w, const std::vector<NodeId>& nodes) {
+        if (nodes.empty()) return;
+        Bytes ids;
+        for (const NodeId& id : nodes) ids.insert(ids.end(), id.bytes.begin(), id.bytes.end());
+        w.put_bytes(kTry, ids);
+    }
+
     static Frame frame(TransferType type, RequestId request, const MapWriter& body) {
         return Frame{number_of(type), 0, request, body.finish()};
     }
@@ -155,6 +157,16 @@ std::uint32_t number32(MapReader& r, int key, std::uint64_t max) {
 
 void need_request(MapReader& r, RequestId request) {
     if (request == 0) r.reject("request id 0 where one is needed");
+}
+
+std::vector<NodeId> nodes_in(MapReader& r) {
+    const ByteView ids = r.bytes(kTry, kTryMax * 16);
+    if (ids.size() % 16 != 0) r.reject("node ids are not 16 bytes each");
+    std::vector<NodeId> nodes;
+    for (std::size_t at = 0; at + 16 <= ids.size(); at += 16) {
+        std::copy_n(ids.begin() + static_cast<std::ptrdiff_t>(at), 16, nodes.emplace_back().bytes.begin());
+    }
+    return nodes;
 }
 
 GetChunk read_get_chunk(MapReader& r, RequestId request) {
@@ -192,13 +204,7 @@ Busy read_busy(MapReader& r, RequestId request) {
     Busy m;
     m.request = request;
     m.digest = digest_in(r);
-    const ByteView ids = r.bytes(kTry, kBusyTryMax * 16);
-    if (ids.size() % 16 != 0) r.reject("node ids are not 16 bytes each");
-    for (std::size_t at = 0; at + 16 <= ids.size(); at += 16) {
-        NodeId id;
-        std::copy_n(ids.begin() + static_cast<std::ptrdiff_t>(at), 16, id.bytes.begin());
-        m.try_instead.push_back(id);
-    }
+    m.try_instead = nodes_in(r);
     return m;
 }
 
@@ -227,6 +233,7 @@ Map read_map(MapReader& r) {
     m.complete = r.boolean(kComplete);
     m.offering = r.boolean(kOffering);
     m.first_hand = r.boolean(kFirstHand);
+    m.others = nodes_in(r);
     const ByteView bits = r.bytes(kBits, kChunkCountMax / 8);
     if (!r.status()) return m;
     const ChunkIndex count = ChunkGrid(m.size).count();

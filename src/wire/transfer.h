@@ -26,7 +26,7 @@ inline constexpr std::size_t kChainPageMax = 60U << 10U;
 /// Indices in one Have.
 inline constexpr std::size_t kHaveMax = 1024;
 /// Better sources named in one Busy.
-inline constexpr std::size_t kBusyTryMax = 3;
+inline constexpr std::size_t kTryMax = 3;
 /// Chunks of the largest blob; a map of them is 32 KiB and so fits one frame.
 inline constexpr std::uint32_t kChunkCountMax = 1U << 18U;
 
@@ -75,7 +75,7 @@ struct Cancel {
 struct Busy {
     RequestId request = 0;
     Digest digest;
-    std::vector<NodeId> try_instead;  // at most kBusyTryMax
+    std::vector<NodeId> try_instead;  // at most kTryMax
     bool operator==(const Busy&) const = default;
 };
 
@@ -103,6 +103,7 @@ struct Map {
     bool offering = false;    // ask only for what this node offers, until its next Map
     bool first_hand = false;  // fetches it from upstream, or had it pushed: its chain is its own work
     ChunkMap chunks;          // count() is that of the size's grid
+    std::vector<NodeId> others;  // some that have or download it, at most kTryMax
     bool operator==(const Map&) const = default;
 };
 

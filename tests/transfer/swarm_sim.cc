@@ -182,6 +182,7 @@ void SwarmSim::drain(std::size_t n) {
 std::vector<Holder> SwarmSim::holders_for(std::size_t n) {
     std::vector<std::size_t> others;
     for (const std::size_t h : holders_) {
+        if (!options_.names_downloaders && !nodes_[h]->complete) continue;
         if (h != n) others.push_back(h);
     }
     rng_.shuffle(others);

@@ -26,6 +26,7 @@ struct SimOptions {
     Duration start_spread = 1ms;
     Options options{};
     bool serve_blocked_reports = true;
+    bool names_downloaders = true;  // the directory does, besides complete holders
 };
 
 /// How a node misbehaves.

@@ -33,6 +33,22 @@ SwarmSim::Ratios crowd(std::size_t nodes, ChunkIndex chunks, std::uint64_t seed 
 
 }  // namespace
 
+TEST_CASE("downloaders that start together meet through the only holder") {
+    // Their owners in the directory hear of each other's askers only with the next batch.
+    for (const std::size_t nodes : {2, 3, 16}) {
+        SimOptions options;
+        options.nodes = nodes;
+        options.chunks = 57;
+        options.names_downloaders = false;
+        SwarmSim sim(options);
+        sim.run(20s);
+        const auto r = sim.ratios();
+        MESSAGE("N=" << nodes << ": " << text(r));
+        CHECK(r.unfinished == 0);
+        CHECK(r.p99 <= 1.4);
+    }
+}
+
 TEST_CASE("a flash crowd finishes near the bound") {
     // The promise of the project in one number: N nodes at once take hardly longer than one.
     for (const auto& [nodes, chunks] : {std::pair<std::size_t, ChunkIndex>{1, 256}, {2, 256}, {3, 256},

@@ -61,6 +61,7 @@ TEST_CASE("every transfer message comes back as it was sent") {
     comes_back(Interest{some_digest(), 0, 1});
     comes_back(Interest{some_digest(HashAlg::sha512), kSize, 50});
     comes_back(Map{some_digest(), kSize, false, false, true, some});
+    comes_back(Map{some_digest(), kSize, false, true, false, some, {seed_node(1), seed_node(2)}});
     comes_back(Map{some_digest(), kSize, true, true, false, ChunkMap(grid.count(), true)});
     comes_back(Map{some_digest(), 0, false, false, false, ChunkMap(1)});
     comes_back(Have{some_digest(), {0, 5, 262'143}});
@@ -95,7 +96,8 @@ TEST_CASE("what cannot be true is refused") {
     CHECK(refused(Data{0, 0, 1, 1, std::nullopt}));
     CHECK(refused(Cancel{0}));
     CHECK(refused(NotHere{0, some_digest(), false}));
-    CHECK(refused(Busy{1, some_digest(), std::vector<NodeId>(kBusyTryMax + 1)}));
+    CHECK(refused(Busy{1, some_digest(), std::vector<NodeId>(kTryMax + 1)}));
+    CHECK(refused(Map{some_digest(), kSize, false, false, false, ChunkMap(8), std::vector<NodeId>(kTryMax + 1)}));
     ChunkMap wrong_grid(9);
     wrong_grid.set(8);
     CHECK(refused(Map{some_digest(), kSize, false, false, false, wrong_grid}));
