@@ -102,8 +102,8 @@ ByteView ChainTrust::end_of(ChunkIndex chunk) const {
     return ByteView(adopted_).subspan(chunk * link_, link_);
 }
 
-void ChainTrust::drop() {
-    for (const auto& [giver, authority] : givers_) caught_.insert(giver);
+void ChainTrust::drop(const std::map<NodeId, bool>& caught) {
+    for (const auto& [giver, authority] : caught) caught_.insert(giver);
     givers_.clear();
     adopted_.resize(own_size_);
     std::erase_if(claims_, [&](const Claim& claim) { return caught_.contains(claim.giver); });

@@ -23,7 +23,7 @@ class ChainTrust {
     /// The store's own, or links of the own upstream fetch: never doubted.
     void set_own(ByteView links);
     /// S_(chunk+1) of the own fetch; ignored unless its start is known. False when it contradicts
-    /// adopted links: these are then dropped as by drop(), and the own ones stand.
+    /// adopted links: these are then dropped and their givers caught, and the own ones stand.
     bool add_own(ChunkIndex chunk, ByteView end_link);
 
     /// Links of a claim from byte `offset` on; ignored unless they continue what this giver said, or
@@ -47,8 +47,8 @@ class ChainTrust {
 
     /// Who gave the adopted links, and whether as an authority; empty when they are own.
     [[nodiscard]] const std::map<NodeId, bool>& givers() const { return givers_; }
-    /// The adopted chain proved wrong: its givers are caught, another claim may be adopted.
-    void drop();
+    /// Gives up the adopted chain. Those `caught` are not heard again; another claim may be adopted.
+    void drop(const std::map<NodeId, bool>& caught);
     /// A claim differs from the adopted links, which are not whole.
     [[nodiscard]] bool contradicted(bool by_authority) const;
     /// Prefers the claims that contradict the adopted links; nobody is caught.

@@ -20,8 +20,11 @@ void Download::on_bad_chunk(Instant now, const NodeId& from, ChunkIndex chunk, O
     } else {
         shun(now, from, out);  // named once the chain is known to be right
     }
-    // Two that cannot both be wrong, or a giver that is no longer believed: so is the chain.
-    if (again || gave_chain) blame_chain(now, out);
+    if (again) {  // two that cannot both be wrong: so is the chain
+        blame_chain(now, trust_.givers(), out);
+    } else if (gave_chain) {  // no longer believed; others may give the same chain and be right
+        blame_chain(now, {*giver}, out);
+    }
 }
 
 void Download::name_suspects(ChunkIndex chunk, Outbox& out) {
@@ -56,11 +59,10 @@ void Download::absolve_suspects() {
     bad_.clear();
 }
 
-void Download::blame_chain(Instant now, Outbox& out) {
+void Download::blame_chain(Instant now, std::map<NodeId, bool> givers, Outbox& out) {
     if (trust_.givers().empty()) return;  // our own
-    const std::map<NodeId, bool> givers = trust_.givers();
     limbo_links_.assign(trust_.links().begin(), trust_.links().end());
-    trust_.drop();
+    trust_.drop(givers);
     chain_dropped(out);
     // One that only passed the links on may have been deceived itself; its word on chains is not taken.
     for (const auto& [giver, authority] : givers) {

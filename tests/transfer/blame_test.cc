@@ -76,6 +76,37 @@ TEST_CASE("who passed a chain on and sends another chunk than it promises is not
     }
 }
 
+TEST_CASE("a holder is not named for the bad chunk of another that gave a part of the same chain") {
+    // The holder's chain is right. Without it the download might find no other.
+    CoreRig rig;
+    rig.start(false);
+    const auto links = rig.chain.bytes();
+    const auto gives = [&](unsigned n, std::size_t from, std::size_t bytes) {
+        const auto part = links.subspan(from, bytes);
+        wire::ChainPage page{rig.digest, rig.grid.blob_size(), static_cast<std::uint32_t>(from),
+                             Bytes(part.begin(), part.end())};
+        rig.core.on_message(rig.now, node(n), page, rig.out);
+    };
+    ChunkMap some(rig.grid.count(), true);
+    some.clear(15);
+    for (const unsigned n : {1U, 2U}) rig.source(n, some);
+    rig.wait(20ms);
+    for (const unsigned n : {1U, 2U}) gives(n, 0, 32 * 8);
+    rig.source(3);
+    rig.wait(20ms);
+    gives(3, 0, links.size());
+    const auto asked = rig.all<FetchChunk>();
+    const auto of_one = std::ranges::find(asked, node(1), &FetchChunk::from);
+    REQUIRE(of_one != asked.end());
+    rig.out.clear();
+    rig.arrive(*of_one, ChunkOutcome::bad_link);
+    CHECK(rig.all<Blame>().empty());
+    const auto again = rig.sent<wire::ChainRequest>();
+    REQUIRE(std::ranges::count(again, node(3), [](const auto& sent) { return sent.first; }) == 1);
+    gives(3, 0, links.size());
+    CHECK_FALSE(rig.all<FetchChunk>().empty());
+}
+
 TEST_CASE("a sender in doubt goes free when the download ends without the truth") {
     // Nobody can tell any more whose fault it was.
     CoreRig rig;

@@ -82,7 +82,7 @@ TEST_CASE("a giver caught once is not heard again, and the next chain tells what
     trust.on_links(giver(1), true, 0, links_of(6));
     REQUIRE(trust.whole());
     const Bytes old(trust.links().begin(), trust.links().end());
-    trust.drop();
+    trust.drop(trust.givers());
     CHECK(trust.usable_end() == 0);
     CHECK(trust.generation() == 1);
     CHECK_FALSE(trust.may_give(giver(1)));
