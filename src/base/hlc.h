@@ -17,7 +17,8 @@ inline constexpr std::uint64_t kHlcMaxAheadMs = 10'000;
 
 class Hlc {
   public:
-    /// A value larger than every one given or seen before. `wall_ms` is the clock of this node.
+    /// A value larger than every one given or seen before, unless those are over kHlcMaxAheadMs ahead of
+    /// `wall_ms`, the clock of this node: then that was set back, and the stamps follow it.
     [[nodiscard]] HlcTime tick(std::uint64_t wall_ms);
     /// Takes note of a remote value; an error when it is over kHlcMaxAheadMs ahead, both clocks named.
     [[nodiscard]] Status observe(std::uint64_t wall_ms, HlcTime remote);

@@ -29,6 +29,7 @@ struct Waiter {
 
 class Replica {
   public:
+    using Key = std::pair<std::string, std::string>;  // repository, key
     struct Sum {
         std::uint64_t count = 0;
         std::uint64_t hash = 0;
@@ -61,6 +62,8 @@ class Replica {
     Accepted accept(std::vector<Row> rows, const Waiter& waiter, Outbox& out);
     /// Nothing for an unknown token.
     [[nodiscard]] std::optional<Finished> on_persisted(PersistToken token, const Status& status);
+    /// The durable row, null when there is none.
+    [[nodiscard]] const Row* find(const Key& key) const;
     /// Rows on their way to the disk.
     [[nodiscard]] std::size_t staged() const { return staged_rows_; }
 
@@ -81,7 +84,6 @@ class Replica {
     [[nodiscard]] std::size_t repositories() const { return live_.size(); }
 
   private:
-    using Key = std::pair<std::string, std::string>;  // repository, key
     struct Shard {
         std::map<Key, Row> rows;
         Sum sum;
@@ -95,7 +97,6 @@ class Replica {
     void apply(Row row);
     void forget(Shard& shard, std::map<Key, Row>::iterator it);
     void count_live(const Row& row, bool add);
-    [[nodiscard]] const Row* find(const Key& key) const;
 
     std::map<ShardId, Shard> shards_;
     std::map<Key, Row> staged_;

@@ -32,11 +32,18 @@ struct Repo::Parts {
             out.emplace_back(
                 Send{from, wire::RepoPutAck{put.request, a, newest, std::move(text)}});
         };
+        // A row stamped by a clock that is right again can be replaced at once, and what goes with it.
+        std::uint64_t replaceable_ms = 0;
+        for (const auto& row : put.rows) {
+            const Row* known = replica.find({row.repository, row.key});
+            if (known != nullptr) replaceable_ms = std::max(replaceable_ms, hlc_millis(known->hlc) + 1);
+        }
         for (const auto& row : put.rows) {
             if (!mesh.owns(shard_of_name(row.repository))) {
                 return answer(Answer::not_owner, 0, {});
             }
-            if (const auto status = mesh.hlc.observe(mesh.wall_ms, row.hlc); !status) {
+            const auto status = mesh.hlc.observe(mesh.wall_ms, row.hlc);
+            if (!status && hlc_millis(row.hlc) > replaceable_ms) {
                 ++refused;
                 return answer(Answer::refused, 0, status.error().what);
             }

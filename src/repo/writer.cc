@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::size_t kOpenWritesMax = 16'384;
 constexpr int kRestampsMax = 3;
+constexpr HlcTime kNoStampAfter = HlcTime{1} << 63U;  // the year 6429: a lie
 
 }  // namespace
 
@@ -78,18 +79,29 @@ void Writer::send_all(Instant now, std::uint64_t id, Write& write, Outbox& out) 
         }
         for (const auto& owner : mesh_.table.of(write.shard)) {
             if (write.durable[owner].contains(part)) continue;
-            if (owner != mesh_.self) {
-                if (mesh_.table.reachable(owner)) {
-                    out.emplace_back(Send{owner, wire::RepoPut{request, write.parts[part]}});
-                }
-                continue;
+            if (owner != mesh_.self && mesh_.table.reachable(owner)) {
+                out.emplace_back(Send{owner, wire::RepoPut{request, write.parts[part]}});
             }
-            if (!write.at_own_disk.insert(part).second) continue;
-            const auto accepted = replica_.accept(
-                write.parts[part], {Waiter::Kind::local, mesh_.self, request}, out);
-            write.newest = std::max(write.newest, accepted.newest);
-            if (accepted.durable) write.durable[owner].insert(part);
         }
+    }
+    keep_here(id, write, out);
+}
+
+void Writer::keep_here(std::uint64_t id, Write& write, Outbox& out) {
+    if (!mesh_.owns(write.shard)) return;
+    const bool alone = std::ranges::none_of(mesh_.table.of(write.shard), [&](const NodeId& owner) {
+        return owner != mesh_.self && mesh_.table.reachable(owner);
+    });
+    for (std::size_t part = 0; part < write.parts.size(); ++part) {
+        // Not before another owner took it: if this node's clock is the wrong one, all others refuse the
+        // row, and it must not be seen by those who read it here.
+        const bool taken = std::ranges::any_of(
+            write.durable, [&](const auto& entry) { return entry.second.contains(part); });
+        if ((!alone && !taken) || !write.at_own_disk.insert(part).second) continue;
+        const auto accepted = replica_.accept(
+            write.parts[part], {Waiter::Kind::local, mesh_.self, request_of_.at({id, part})}, out);
+        write.newest = std::max(write.newest, accepted.newest);
+        if (accepted.durable) write.durable[mesh_.self].insert(part);
     }
 }
 
@@ -101,10 +113,9 @@ void Writer::on_ack(Instant now, const NodeId& from, const wire::RepoPutAck& ack
     if (ack.answer == wire::RepoPutAck::Answer::stored) {
         write.durable[from].insert(part);
         write.trouble.erase(from);
-        // A stamp too far ahead is refused by the owners; it cannot come from an honest one.
-        if (mesh_.hlc.observe(mesh_.wall_ms, ack.newest)) {
-            write.newest = std::max(write.newest, ack.newest);
-        }
+        if (ack.newest < kNoStampAfter) write.newest = std::max(write.newest, ack.newest);
+        static_cast<void>(mesh_.hlc.observe(mesh_.wall_ms, ack.newest).has_value());
+        keep_here(id, write, out);
     } else {
         const bool lost = ack.answer == wire::RepoPutAck::Answer::not_owner;
         write.trouble[from] = lost ? "does not own the repository" : ack.text;
@@ -141,6 +152,11 @@ void Writer::check(Instant now, std::uint64_t id, Outbox& out) {
 void Writer::restamp(Instant now, std::uint64_t id, Write& write, Outbox& out) {
     ++write.restamps;
     write.stamp = mesh_.hlc.tick(mesh_.wall_ms);
+    if (write.newest >= write.stamp) {
+        // Over 10 s ahead of this node's clock; which of the clocks is wrong, the owners say. By chance, since
+        // the clock does not follow: two writes of this node must not have one stamp.
+        write.stamp = write.newest + 1 + mesh_.rng.below(1U << 16U);
+    }
     write.newest = 0;
     write.durable.clear();
     write.at_own_disk.clear();
@@ -176,6 +192,7 @@ Error Writer::missing(const Write& write) const {
     for (const auto& owner : owners) {
         const auto durable = write.durable.find(owner);
         if (durable != write.durable.end() && durable->second.size() == write.parts.size()) continue;
+        if (owner == mesh_.self && !write.trouble.contains(owner)) continue;  // it waits for another
         what += " " + mesh_.table.describe(owner);
         const auto trouble = write.trouble.find(owner);
         if (trouble != write.trouble.end()) what += ": " + trouble->second;

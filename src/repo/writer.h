@@ -48,6 +48,8 @@ class Writer {
     };
 
     void send_all(Instant now, std::uint64_t id, Write& write, Outbox& out);
+    /// Puts the parts on this node's own disk that may be there.
+    void keep_here(std::uint64_t id, Write& write, Outbox& out);
     /// Finishes the write when it has its quorum, or can have none.
     void check(Instant now, std::uint64_t id, Outbox& out);
     void restamp(Instant now, std::uint64_t id, Write& write, Outbox& out);

@@ -209,6 +209,7 @@ TEST_CASE("a peer that answers nonsense is not believed and does not stop a read
     for (std::uint64_t n = 0; n < 3; ++n) net.start(n);
     net.run_for(2s);
     REQUIRE(net.put(0, "app", {set("t/v", "x")}).has_value());
+    net.run_for(1s);
     Row foreign{"other", "t/v", bytes("evil"), UINT64_MAX, node_id(1), false};
     for (RequestId request = 1; request < 200; ++request) {
         net.inject(1, 0, wire::RepoGetReply{request, wire::RepoGetReply::Answer::rows, {foreign}, true});
