@@ -206,10 +206,10 @@ Status Core::ready() const {
 void Core::save_peers() {
     save_peers_at_ = parts_.now() + kSavePeersEvery;
     std::vector<store::PeerRecord> records;
-    for (const Member& member : parts_.gossip.members()) {
-        if (records.size() >= kPeersSaved) break;
-        // The dead, too, while their grace lasts: a cut may end after a restart of this node.
-        if (parts_.owners.find(member.id) != nullptr) records.push_back({member.id, encode_peer(member)});
+    // The dead, too, while their grace lasts, and those that this run has not met: a cut may end after a restart
+    // of this node, and a node that forgets an owner takes fewer than a quorum for one.
+    for (const NodeId& id : parts_.owners.ranked(0, kPeersSaved)) {
+        if (id != parts_.self) records.push_back({id, encode_peer(*parts_.owners.find(id))});
     }
     parts_.store.save_peers(std::move(records), [](Status status) {
         if (!status) log::warn("peers.not_saved", {{"why", describe(status.error())}});

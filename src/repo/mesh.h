@@ -1,6 +1,8 @@
 // What the parts of the repo room share: who this node is, its clock, its options, who owns what.
 #pragma once
 
+#include <algorithm>
+#include <set>
 #include <string_view>
 
 #include "base/hlc.h"
@@ -19,8 +21,17 @@ struct Mesh {
     std::uint64_t wall_ms = 0;  // as last told
     RequestId last_request = 0;
     bool returns = false;  // the disk is from an earlier run
+    std::set<NodeId> met;  // in this run
 
     [[nodiscard]] RequestId new_request() { return ++last_request; }
+    /// At least half of the members that it knows of. Who asks one that has met fewer may not know of the others,
+    /// and would take the word of the two for that of the mesh.
+    [[nodiscard]] bool met_half() const {
+        const auto known = table.candidates();
+        const auto seen = std::ranges::count_if(
+            known, [&](const NodeId& node) { return node == self || met.contains(node); });
+        return static_cast<std::size_t>(seen) * 2 >= known.size();
+    }
     [[nodiscard]] bool owns(ShardId shard) const { return table.owns(shard, self); }
 };
 

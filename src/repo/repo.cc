@@ -98,6 +98,7 @@ void Repo::load(std::uint64_t wall_ms, std::vector<Row> rows) {
 void Repo::on_member(Instant now, const Member& member, Outbox& out) {
     auto& p = *parts_;
     const bool was_reachable = p.mesh.table.reachable(member.id);
+    if (member.reachable()) p.mesh.met.insert(member.id);
     const auto changes = p.mesh.table.on_member(now, member);
     if (!changes.empty()) p.sync.on_owner_changes(now, changes, out);
     p.sync.on_member(now, member, was_reachable, out);
@@ -176,6 +177,7 @@ void Repo::on_deadline(Instant now, std::uint64_t wall_ms, Outbox& out) {
     p.see_wall(wall_ms);
     if (const auto changes = p.mesh.table.on_deadline(now); !changes.empty()) {
         p.sync.on_owner_changes(now, changes, out);
+        std::erase_if(p.mesh.met, [&](const NodeId& node) { return p.mesh.table.find(node) == nullptr; });
     }
     p.sync.on_deadline(now, out);
     p.writer.on_deadline(now, out);

@@ -193,6 +193,10 @@ void Sync::step(Instant now, Outbox& out) {
             continue;
         }
         peer.pulling = !peer.pull.empty();
+        if (!peer.pulling && !mesh_.met_half()) {  // a question tells as much as an answer
+            ++it;
+            continue;
+        }
         while (!todo.empty() && peer.active.size() < wire::kRepoSummaryItemsMax) {
             peer.active.push_back(*todo.begin());
             todo.erase(todo.begin());
@@ -290,7 +294,7 @@ void Sync::answer_summary(Instant now, const NodeId& from, const wire::RepoSumma
         say(voice(shard), reply, i);
         if (!equal) reply.items.push_back({shard, sum.count, sum.hash});
     }
-    out.emplace_back(Send{from, std::move(reply)});
+    if (mesh_.met_half()) out.emplace_back(Send{from, std::move(reply)});  // else it asks again
 }
 
 void Sync::on_pull(const NodeId& from, const wire::RepoPull& message, Outbox& out) {

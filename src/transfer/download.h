@@ -119,7 +119,7 @@ class Download {
     void look_up(Instant now, Outbox& out);
     [[nodiscard]] bool few_sources() const;
     [[nodiscard]] bool useful(const Neighbour& neighbour) const;
-    [[nodiscard]] bool has_source() const;
+    [[nodiscard]] bool has_source(Instant now) const;
     [[nodiscard]] std::size_t sources() const;
 
     // download_maps.cc

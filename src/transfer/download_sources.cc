@@ -108,10 +108,10 @@ bool Download::useful(const Neighbour& neighbour) const {
     return false;
 }
 
-bool Download::has_source() const {
+bool Download::has_source(Instant now) const {
     return std::ranges::any_of(swarm_.all(), [&](const auto& entry) {
         const Peer* peer = context_.find_peer(entry.first);
-        if (peer != nullptr && peer->on_probation()) return false;
+        if (peer != nullptr && (peer->on_probation() || peer->quarantined(now))) return false;
         return entry.second.answered && useful(entry.second);
     });
 }

@@ -40,7 +40,7 @@ void Download::tick(Instant now, Outbox& out) {
 
     if (now >= alive_checked_ + 250ms) {
         alive_checked_ = now;
-        if (has_source()) alive_at_ = now;
+        if (has_source(now)) alive_at_ = now;
         if (now >= alive_at_ + context_.options.no_source_timeout) {
             fail_with(Errc::unavailable,
                       "downloading " + digest_.str() + ": no member that has the missing chunks answered for " +

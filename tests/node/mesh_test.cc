@@ -161,3 +161,28 @@ TEST_CASE("a node with another key is refused by its seed, and both keep their d
     CHECK_FALSE(stranger.core->ready());
     CHECK(member.core->ready());
 }
+
+TEST_CASE("members that a short run did not meet are known to the next one") {
+    // A node that forgets an owner takes the word of fewer than a quorum for that of all.
+    Disk disk(1);
+    SilentNet net;
+    const auto run = [&](bool meets) {
+        Core core(net, *disk.store, core_options("a"), Rng(1));
+        core.start({});
+        if (meets) meet(core, 2);
+        core.stop();
+    };
+    const auto open_again = [&] {
+        disk.store.reset();
+        disk.store = std::move(*store::Store::open(disk.fs, disk.executor, store_options(1)));
+    };
+    run(true);
+    for (int i = 0; i < 2; ++i) {
+        open_again();
+        run(false);
+    }
+    open_again();
+    const auto known = disk.store->take_peers();
+    REQUIRE(known.size() == 1);
+    CHECK(known.front().node == peer(2));
+}

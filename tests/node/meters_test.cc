@@ -17,24 +17,6 @@ using namespace fastreg::node::test;
 
 namespace {
 
-NodeId peer(unsigned n) {
-    NodeId id;
-    id.bytes[0] = static_cast<std::byte>(n);
-    return id;
-}
-
-/// Peer n introduces itself; `port` is where it takes chunk requests.
-void meet(Core& core, unsigned n, const std::string& host = "10.0.1.1", std::uint16_t port = 7947) {
-    wire::Join join;
-    Member& self = join.self.subject;
-    self.id = peer(n);
-    self.boot_epoch = 1;
-    self.name = "peer" + std::to_string(n);
-    self.gossip = {host, static_cast<std::uint16_t>(7000 + n)};
-    self.transfer = {host, port};
-    join.self.from = self.id;
-    core.on_frame(self.id, wire::Purpose::gossip, wire::encode(wire::GossipMessage{join, {}}));
-}
 
 bool says(const Metrics& metrics, const std::string& line) {
     return ("\n" + metrics.render()).find("\n" + line + "\n") != std::string::npos;

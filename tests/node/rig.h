@@ -18,6 +18,7 @@
 #include "tests/support/until.h"
 #include "uv/loop.h"
 #include "uv/loop_thread.h"
+#include "wire/gossip.h"
 #include "wire/handshake.h"
 
 namespace fastreg::node::test {
@@ -77,6 +78,25 @@ inline CoreOptions core_options(const std::string& name) {
     options.transfer = {"10.0.0.1", 7947};
     options.http = {"10.0.0.1", 5000};
     return options;
+}
+
+inline NodeId peer(unsigned n) {
+    NodeId id;
+    id.bytes[0] = static_cast<std::byte>(n);
+    return id;
+}
+
+/// Peer n introduces itself; `port` is where it takes chunk requests.
+inline void meet(Core& core, unsigned n, const std::string& host = "10.0.1.1", std::uint16_t port = 7947) {
+    wire::Join join;
+    Member& self = join.self.subject;
+    self.id = peer(n);
+    self.boot_epoch = 1;
+    self.name = "peer" + std::to_string(n);
+    self.gossip = {host, static_cast<std::uint16_t>(7000 + n)};
+    self.transfer = {host, port};
+    join.self.from = self.id;
+    core.on_frame(self.id, wire::Purpose::gossip, wire::encode(wire::GossipMessage{join, {}}));
 }
 
 /// A mesh of one.

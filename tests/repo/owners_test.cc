@@ -204,6 +204,41 @@ TEST_CASE("thousands of rows are copied page by page") {
     CHECK(done.rows->size() == 200);
 }
 
+TEST_CASE("a node that has met less than half of its mesh does not speak for it") {
+    // A newcomer that knows of nobody else would take its empty word for that of the owners, and say that a
+    // tag which was acknowledged is not there.
+    Repo core(node_id(0), 2, {}, Rng(1));
+    const std::uint64_t wall = 1'700'000'000'000;
+    const Instant now{1'000'000'000};
+    Outbox out;
+    core.load(wall, {});
+    const auto tell = [&](std::uint64_t n, MemberState state) {
+        Member member;
+        member.id = node_id(n);
+        member.boot_epoch = 1;
+        member.state = state;
+        core.on_member(now, member, out);
+    };
+    const auto answers_newcomer = [&] {
+        out.clear();
+        wire::RepoSummary question;
+        question.request = 1;
+        question.items.push_back({5, 0, 0});
+        core.on_message(now, wall, node_id(4), question, out);
+        return std::ranges::any_of(out, [](const Action& action) {
+            const auto* send = std::get_if<Send>(&action);
+            const auto* summary = send != nullptr ? std::get_if<wire::RepoSummary>(&send->message) : nullptr;
+            return summary != nullptr && send->to == node_id(4);  // an answer, or a question that says as much
+        });
+    };
+    tell(0, MemberState::alive);
+    for (const std::uint64_t n : {1, 2, 3}) tell(n, MemberState::dead);
+    tell(4, MemberState::alive);
+    CHECK_FALSE(answers_newcomer());
+    tell(1, MemberState::alive);
+    CHECK(answers_newcomer());
+}
+
 TEST_CASE("a peer that answers nonsense is not believed and does not stop a read") {
     Net net(9);
     for (std::uint64_t n = 0; n < 3; ++n) net.start(n);

@@ -132,3 +132,30 @@ TEST_CASE("a sender in doubt goes free when the download ends without the truth"
     rig.core.cancel(rig.now, rig.digest, rig.out);
     CHECK_FALSE(avoided());
 }
+
+TEST_CASE("a download whose only source is in quarantine for another blob ends, and does not wait it out") {
+    // The quarantine may last ten minutes; the client is told after ten seconds.
+    CoreRig rig;
+    rig.start();
+    rig.source(1);
+    Digest other = rig.digest;
+    other.value[0] = std::byte{2};
+    rig.core.want(rig.now, other, rig.grid.blob_size(), {}, rig.chain, rig.out);
+    rig.core.on_opened(rig.now, other, {}, {}, rig.out);
+    rig.core.on_holders(rig.now, other, {}, {{node(1), true}}, rig.out);
+    wire::Map map;
+    map.digest = other;
+    map.size = rig.grid.blob_size();
+    map.complete = true;
+    map.chunks = ChunkMap(rig.grid.count(), true);
+    rig.core.on_message(rig.now, node(1), map, rig.out);
+    const auto asked = rig.all<FetchChunk>();
+    for (const auto& fetch : asked) {
+        const auto outcome = fetch.digest == other ? ChunkOutcome::refused : ChunkOutcome::bad_link;
+        rig.core.on_chunk(rig.now, fetch.from, fetch.request, fetch.digest, fetch.chunk, outcome, 0, rig.out);
+    }
+    REQUIRE_FALSE(rig.all<Blame>().empty());
+    rig.wait(15s);
+    const auto failed = rig.all<Failed>();
+    CHECK(std::ranges::count(failed, other, &Failed::digest) == 1);
+}
