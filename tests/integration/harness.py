@@ -7,6 +7,7 @@ import hashlib
 import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -201,7 +202,9 @@ class Mesh:
     """`with Mesh(3) as mesh:` three nodes that see each other."""
 
     def __init__(self, count=1, *flags, start=True):
-        self.root = tempfile.mkdtemp(prefix="fastreg-test-")
+        # Letters and digits only: clients take the path as an image's name, where "-_" is refused.
+        self.root = os.path.join(tempfile.gettempdir(), f"fastreg-test-{secrets.token_hex(6)}")
+        os.mkdir(self.root, 0o700)
         self.processes = []
         self.nodes = []
         self.flags = flags
