@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "base/log.h"
 #include "node/service_reply.h"
@@ -124,17 +125,27 @@ void ManifestPush::write_rows() {
     if (manifest_.subject) value.subject = manifest_.subject->digest;
     value.artifact_type = manifest_.artifact_type;
     value.annotations = r::annotations_json(manifest_.annotations);
+    // Before the tags: who reads a tag finds its manifest on every quorum.
+    write({{repo::manifest_key(digest_), value.encode()}}, [self = shared_from_this()] { self->write_tags(); });
+}
+
+void ManifestPush::write_tags() {
+    std::set<std::string> tags(ask_.tags.begin(), ask_.tags.end());
+    if (const auto* tag = std::get_if<std::string>(&ask_.reference)) tags.insert(*tag);
+    if (tags.empty()) return tell_created();
     std::vector<repo::Change> changes;
-    changes.push_back({repo::manifest_key(digest_), value.encode()});
-    const Bytes target = repo::TagValue{digest_}.encode();
-    if (const auto* tag = std::get_if<std::string>(&ask_.reference)) {
-        changes.push_back({repo::tag_key(*tag), target});
-    }
-    for (const auto& tag : ask_.tags) changes.push_back({repo::tag_key(tag), target});
-    core_.write_rows(ask_.name.repository, std::move(changes), [self = shared_from_this()](Status written) {
-        if (!written) return say(self->answer_, refusal(written.error(), r::ErrorCode::manifest_unknown));
-        self->tell_created();
-    });
+    for (const auto& tag : tags) changes.push_back({repo::tag_key(tag), repo::TagValue{digest_}.encode()});
+    write(std::move(changes), [self = shared_from_this()] { self->tell_created(); });
+}
+
+void ManifestPush::write(std::vector<repo::Change> changes, std::function<void()> then) {
+    core_.write_rows(ask_.name.repository, std::move(changes),
+                     [self = shared_from_this(), then = std::move(then)](Status written) {
+                         if (!written) {
+                             return say(self->answer_, refusal(written.error(), r::ErrorCode::manifest_unknown));
+                         }
+                         then();
+                     });
 }
 
 void ManifestPush::tell_created() {

@@ -28,6 +28,8 @@ class ManifestPush : public std::enable_shared_from_this<ManifestPush> {
     void copy();
     void on_copied(const Copies& copies);
     void write_rows();
+    void write_tags();
+    void write(std::vector<repo::Change> changes, std::function<void()> then);
     void tell_created();
 
     Core& core_;

@@ -3,6 +3,7 @@ import json
 import os
 import socket
 import sys
+import threading
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import MANIFEST, Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
@@ -159,6 +160,44 @@ def test_manifests_come_back_exactly():
                                                      "digest": digest_of(b"abc")}]}).encode()
         put = mesh[1].request("PUT", "/v2/m/m/manifests/bad", missing, {"Content-Type": index["mediaType"]})
         equal((put.status, put.code()), (404, "MANIFEST_BLOB_UNKNOWN"), "index of a manifest nobody has")
+
+
+def test_a_tag_that_moves_is_never_missing():
+    """Who reads a tag while it is pushed again gets one manifest or the other, on every node."""
+    with Mesh(3) as mesh:
+        mesh[1].push_manifest("team/app", "v", [b"first" * 200])
+        over, bad, read = threading.Event(), [], []
+
+        def reader(node):
+            while not over.is_set():
+                answer = node.get("/v2/team/app/manifests/v")
+                read.append(answer.status)
+                if answer.status != 200:
+                    bad.append((node.number, answer.status, answer.body[:80]))
+
+        readers = [threading.Thread(target=reader, args=(node,)) for node in mesh.nodes]
+        for thread in readers:
+            thread.start()
+        try:
+            for i in range(60):
+                mesh[1].push_manifest("team/app", "v", [b"%d" % i * 200])
+        finally:
+            over.set()
+            for thread in readers:
+                thread.join()
+        check(len(read) > 60, f"only {len(read)} reads")
+        equal(bad, [], "answers other than 200")
+
+
+def test_a_tag_named_twice_is_one_tag():
+    """The reference of a push and its ?tag= parameters may say the same tag again."""
+    with Mesh(1) as mesh:
+        mesh[1].push_manifest("team/app", "v1", [b"layer"])
+        body = mesh[1].get("/v2/team/app/manifests/v1")
+        again = mesh[1].request("PUT", "/v2/team/app/manifests/v1?tag=v1&tag=v2&tag=v2", body.body,
+                                {"Content-Type": body.header("Content-Type")})
+        equal(again.status, 201, again.body[:200])
+        equal(mesh[1].get("/v2/team/app/tags/list").json()["tags"], ["v1", "v2"], "tags")
 
 
 def test_delete_is_behind_a_flag_and_holds_everywhere():
