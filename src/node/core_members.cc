@@ -175,7 +175,10 @@ void Core::member_changed(const Member& member) {
     parts_.directory.on_member(now, member, parts_.directory_out);
     parts_.repo.on_member(now, member, parts_.repo_out);
     if (member.id == parts_.self) return;
-    if (member.reachable()) held_back_ = false;
+    if (member.reachable()) {
+        held_back_ = false;
+        alone_until_ = {};  // it has met its mesh: who dies now is dead, not unmet
+    }
     if (started_) save_peers_at_ = std::min(save_peers_at_, now + kSavePeersSoon);
     parts_.transfer.on_member(now, member, parts_.transfer_out);
     homes_.on_member(member);

@@ -95,6 +95,17 @@ TEST_CASE("a node is ready when it may answer for repositories, not when its por
     CHECK(seeded.core.ready());  // the seed is not there: the first of its mesh
 }
 
+TEST_CASE("a node that met its mesh and lost it is no stranger to it") {
+    // The survivor of two, within the half minute in which a new node waits for its seeds.
+    LoneNode node({{"10.0.0.2", 7946}});
+    meet(node.core, 2);
+    node.pass(15s);
+    const auto counts = node.core.gossip().counts();
+    REQUIRE(counts.alive + counts.suspect == 0);
+    const auto ready = node.core.ready();
+    CHECK((ready || ready.error().what.find("none of its seeds") == std::string::npos));
+}
+
 TEST_CASE("a node whose seed refuses it does not become a mesh of its own") {
     // With a wrong key it would answer 404 for every repository of the mesh that it was meant to be in.
     const Endpoint seed{"10.0.0.2", 7946};
