@@ -94,6 +94,9 @@ class Service {
                         std::function<void(Result<std::shared_ptr<const std::string>>)> done);
     void cache_manifest(const Digest& digest, std::shared_ptr<const std::string> bytes);
     void delete_manifest(const registry::DeleteManifest& ask, OnAnswer answer);
+    /// Page by page, from the row after `after` on.
+    void delete_tags_of(const std::string& repository, const Digest& digest, std::string after,
+                        std::function<void(Status)> done);
 
     // service_blobs.cc
     void get_blob(registry::GetBlob ask, OnAnswer answer);
@@ -119,8 +122,9 @@ class Service {
     void list_tags(registry::ListTags ask, OnAnswer answer);
     void referrers(registry::Referrers ask, OnAnswer answer);
     void catalog(const registry::Catalog& ask, OnAnswer answer);
-    /// All rows of a prefix, page by page, at most 10,000.
-    void all_rows(const std::string& repository, const std::string& prefix, RowsAnswer done);
+    /// Page by page, from the row after `after` on.
+    void add_referrers(std::shared_ptr<const registry::Referrers> ask, std::vector<registry::Referrer> found,
+                       std::string after, OnAnswer answer);
 
     Core& core_;
     ServiceOptions options_;

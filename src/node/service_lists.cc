@@ -10,29 +10,10 @@ namespace r = registry;
 
 namespace {
 
-constexpr std::size_t kAllRowsMax = 10'000;
-constexpr std::size_t kRowsPage = 1000;
+/// Of one manifest, in one answer.
+constexpr std::size_t kReferrersMax = 10'000;
 
 }  // namespace
-
-void Service::all_rows(const std::string& repository, const std::string& prefix, RowsAnswer done) {
-    // One closure that calls itself until the last page.
-    auto rows = std::make_shared<std::vector<repo::Row>>();
-    auto next = std::make_shared<std::function<void(std::string)>>();
-    *next = [this, repository, prefix, rows, done, weak = std::weak_ptr(next)](std::string after) {
-        auto self = weak.lock();
-        core_.read_rows(repository, repo::Query::prefix(prefix, std::move(after), kRowsPage),
-                        [rows, done, self](Result<std::vector<repo::Row>> page, bool more) {
-                            if (!page) return done(std::move(page), false);
-                            for (auto& row : *page) rows->push_back(std::move(row));
-                            if (!more || page->empty() || rows->size() >= kAllRowsMax) {
-                                return done(std::move(*rows), more);
-                            }
-                            (*self)(rows->back().key);
-                        });
-    };
-    (*next)({});
-}
 
 void Service::list_tags(r::ListTags ask, OnAnswer answer) {
     const std::uint32_t n = std::min(ask.n.value_or(options_.tags_page), options_.tags_page_max);
@@ -68,20 +49,32 @@ void Service::list_tags(r::ListTags ask, OnAnswer answer) {
 }
 
 void Service::referrers(r::Referrers ask, OnAnswer answer) {
-    all_rows(ask.name.repository, std::string(repo::kManifestPrefix),
-             [ask, answer = std::move(answer)](Result<std::vector<repo::Row>> rows, bool) {
-                 if (!rows) return say(answer, refusal(rows.error(), r::ErrorCode::name_unknown));
-                 std::vector<r::Referrer> found;
-                 for (const auto& row : *rows) {
-                     const auto value = repo::ManifestValue::decode(row.value);
-                     const auto digest = repo::manifest_of(row.key);
-                     if (!value || !digest || value->subject != ask.digest) continue;
-                     found.push_back({{value->media_type, *digest, value->size},
-                                      value->artifact_type,
-                                      r::annotations_from_json(value->annotations)});
-                 }
-                 say(answer, r::referrers_answer(found, ask.artifact_type));
-             });
+    add_referrers(std::make_shared<const r::Referrers>(std::move(ask)), {}, {}, std::move(answer));
+}
+
+void Service::add_referrers(std::shared_ptr<const r::Referrers> ask, std::vector<r::Referrer> found,
+                            std::string after, OnAnswer answer) {
+    core_.read_rows(
+        ask->name.repository, repo::Query::prefix(std::string(repo::kManifestPrefix), std::move(after), kRowsPage),
+        [this, ask, found = std::move(found), answer = std::move(answer)](Result<std::vector<repo::Row>> page,
+                                                                          bool more) mutable {
+            if (!page) return say(answer, refusal(page.error(), r::ErrorCode::name_unknown));
+            for (const auto& row : *page) {
+                const auto value = repo::ManifestValue::decode(row.value);
+                const auto digest = repo::manifest_of(row.key);
+                if (!value || !digest || value->subject != ask->digest) continue;
+                if (found.size() == kReferrersMax) {
+                    return say(answer, refusal(r::ErrorCode::unsupported,
+                                               ask->digest.str() + " has more than " +
+                                                   std::to_string(kReferrersMax) + " referrers; delete some"));
+                }
+                found.push_back({{value->media_type, *digest, value->size},
+                                 value->artifact_type,
+                                 r::annotations_from_json(value->annotations)});
+            }
+            if (!more || page->empty()) return say(answer, r::referrers_answer(found, ask->artifact_type));
+            add_referrers(ask, std::move(found), page->back().key, std::move(answer));
+        });
 }
 
 void Service::catalog(const r::Catalog& ask, OnAnswer answer) {

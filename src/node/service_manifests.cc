@@ -92,35 +92,50 @@ void Service::cache_manifest(const Digest& digest, std::shared_ptr<const std::st
 
 void Service::delete_manifest(const r::DeleteManifest& ask, OnAnswer answer) {
     const std::string repository = ask.name.repository;
-    const auto write = [this, repository, answer](std::vector<repo::Change> changes) {
-        core_.write_rows(repository, std::move(changes), [answer](Status written) {
+    const Digest* digest = r::digest_of(ask.reference);
+    const std::string key = digest != nullptr ? repo::manifest_key(*digest)
+                                              : repo::tag_key(std::get<std::string>(ask.reference));
+    const auto remove_row = [this, repository, key, answer] {
+        core_.write_rows(repository, {{key, std::nullopt}}, [answer](Status written) {
             if (!written) return say(answer, refusal(written.error(), r::ErrorCode::manifest_unknown));
             say(answer, r::deleted());
         });
     };
-    const Digest* digest = r::digest_of(ask.reference);
-    const std::string key = digest != nullptr ? repo::manifest_key(*digest)
-                                              : repo::tag_key(std::get<std::string>(ask.reference));
     core_.read_rows(
         repository, repo::Query::one(key),
-        [this, repository, key, write, answer,
-         digest = digest != nullptr ? std::optional(*digest) : std::nullopt](
+        [this, repository, remove_row, answer, digest = digest != nullptr ? std::optional(*digest) : std::nullopt](
             Result<std::vector<repo::Row>> rows, bool) {
             if (!rows) return say(answer, refusal(rows.error(), r::ErrorCode::manifest_unknown));
             if (rows->empty()) {
                 return say(answer, refusal(r::ErrorCode::manifest_unknown, "there is nothing of that name to delete"));
             }
-            if (!digest) return write({{key, std::nullopt}});
-            all_rows(repository, std::string(repo::kTagPrefix),
-                     [key, write, answer, digest = *digest](Result<std::vector<repo::Row>> tags, bool) {
-                         if (!tags) return say(answer, refusal(tags.error(), r::ErrorCode::manifest_unknown));
-                         std::vector<repo::Change> changes{{key, std::nullopt}};
-                         for (const auto& tag : *tags) {
-                             const auto value = repo::TagValue::decode(tag.value);
-                             if (value && value->manifest == digest) changes.push_back({tag.key, std::nullopt});
-                         }
-                         write(std::move(changes));
-                     });
+            if (!digest) return remove_row();
+            // Its tags first: who reads one never finds that its manifest is gone.
+            delete_tags_of(repository, *digest, {}, [remove_row, answer](const Status& deleted) {
+                if (!deleted) return say(answer, refusal(deleted.error(), r::ErrorCode::manifest_unknown));
+                remove_row();
+            });
+        });
+}
+
+void Service::delete_tags_of(const std::string& repository, const Digest& digest, std::string after,
+                             std::function<void(Status)> done) {
+    core_.read_rows(
+        repository, repo::Query::prefix(std::string(repo::kTagPrefix), std::move(after), kRowsPage),
+        [this, repository, digest, done = std::move(done)](Result<std::vector<repo::Row>> page, bool more) {
+            if (!page) return done(tl::unexpected<Error>(page.error()));
+            std::vector<repo::Change> changes;
+            for (const auto& tag : *page) {
+                const auto value = repo::TagValue::decode(tag.value);
+                if (value && value->manifest == digest) changes.push_back({tag.key, std::nullopt});
+            }
+            const std::string last = page->empty() ? std::string() : page->back().key;
+            const auto go_on = [this, repository, digest, last, more, done](Status written) {
+                if (!written || !more || last.empty()) return done(std::move(written));
+                delete_tags_of(repository, digest, last, done);
+            };
+            if (changes.empty()) return go_on({});
+            core_.write_rows(repository, std::move(changes), go_on);
         });
 }
 

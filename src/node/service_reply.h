@@ -10,6 +10,9 @@
 
 namespace fastreg::node {
 
+/// Rows read at a time where all of a prefix are wanted.
+inline constexpr std::size_t kRowsPage = 1000;
+
 inline void say(const OnAnswer& answer, registry::Answer what) {
     answer(ServiceAnswer{std::move(what)});
 }

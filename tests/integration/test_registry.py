@@ -221,6 +221,20 @@ def test_delete_is_behind_a_flag_and_holds_everywhere():
             equal(node.get(f"/v2/d/d/manifests/{digest}").status, 404, "manifest is gone")
 
 
+def test_a_manifest_with_thousands_of_tags_is_deleted_with_all_of_them():
+    """More tags than one write may change."""
+    with Mesh(1, "--deletes", "allow") as mesh:
+        digest, text = mesh[1].push_manifest("d/many", "v", [b"layer"])
+        other, _ = mesh[1].push_manifest("d/many", "zz", [b"other"])
+        for first in range(0, 4230, 90):  # the answer names each in a header
+            tags = "&".join(f"tag=t{n:05}" for n in range(first, first + 90))
+            put = mesh[1].request("PUT", f"/v2/d/many/manifests/{digest}?{tags}", text, {"Content-Type": MANIFEST})
+            equal(put.status, 201, put.body[:200])
+        equal(mesh[1].request("DELETE", f"/v2/d/many/manifests/{digest}").status, 202, "delete")
+        equal(mesh[1].get("/v2/d/many/tags/list").json()["tags"], ["zz"], "what stays")
+        equal(mesh[1].get(f"/v2/d/many/manifests/{other}").status, 200, "the other manifest")
+
+
 def test_remote_writes_are_denied_by_default():
     """A registry without TLS or users must not take pushes through a proxy by accident."""
     with Mesh(1) as mesh:
