@@ -30,20 +30,32 @@ void Downloads::acquire(const Digest& digest, std::optional<std::uint64_t> size,
             done({});
             return;
         }
-        parts_.store.verify(digest, [this, digest, size, durable, holder, done = std::move(done)](
-                                        Result<store::VerifyReport> report) mutable {
+        verify(digest, [this, digest, size, durable, holder,
+                        done = std::move(done)](const Result<store::VerifyReport>& report) {
             if (report && report->good) {
                 done({});
+            } else if (!report && parts_.store.find(digest)) {
+                done(tl::unexpected<Error>(report.error()));  // it could not be read just now
             } else {
-                acquire(digest, size, durable, holder, std::move(done));
+                acquire(digest, size, durable, holder, done);  // it was withdrawn
             }
-            parts_.drain();
         });
         return;
     }
     start(digest, size, durable).waiters.push_back(std::move(done));
     if (holder) parts_.transfer.on_holder(parts_.now(), digest, {*holder, true}, parts_.transfer_out);
     parts_.drain();
+}
+
+void Downloads::verify(const Digest& digest, OnVerified done) {
+    auto [at, is_new] = verifying_.try_emplace(digest);
+    at->second.push_back(std::move(done));
+    if (!is_new) return;
+    parts_.store.verify(digest, [this, digest](const Result<store::VerifyReport>& report) {
+        const auto waiting = verifying_.extract(digest);
+        for (const auto& told : waiting.mapped()) told(report);
+        parts_.drain();
+    });
 }
 
 Downloads::Download& Downloads::start(const Digest& digest, std::optional<std::uint64_t> size,

@@ -89,6 +89,9 @@ class Downloads {
         Instant dry_since = Instant::never();  // the client was given all that is ready
     };
 
+    using OnVerified = std::function<void(const Result<store::VerifyReport>&)>;
+    /// Hashes the blob's file once for all who ask meanwhile.
+    void verify(const Digest& digest, OnVerified done);
     Download& start(const Digest& digest, std::optional<std::uint64_t> size, bool durable);
     void end_stall(Stream& stream);
     /// Out of the list, for its last news; nothing when it was closed.
@@ -100,6 +103,7 @@ class Downloads {
 
     Parts& parts_;
     std::map<Digest, Download> downloads_;
+    std::map<Digest, std::vector<OnVerified>> verifying_;
     std::unordered_map<StreamId, Stream> streams_;
     struct OpenFetch {
         Digest digest;

@@ -15,8 +15,6 @@
 #include <utility>
 
 namespace fastreg::store {
-namespace {
-
 Errc errc_of_errno(int os_errno) {
     switch (os_errno) {
         case ENOENT:
@@ -32,6 +30,8 @@ Errc errc_of_errno(int os_errno) {
         default: return Errc::io;
     }
 }
+
+namespace {
 
 tl::unexpected<Error> os_error(std::string_view doing, const std::string& path) {
     const int code = errno;

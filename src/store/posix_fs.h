@@ -5,6 +5,9 @@
 
 namespace fastreg::store {
 
+/// What an errno of a file operation means to the store.
+[[nodiscard]] Errc errc_of_errno(int os_errno);
+
 class PosixFs final : public Fs {
   public:
     [[nodiscard]] Result<std::unique_ptr<File>> open(const std::string& path,

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 
+#include "store/posix_fs.h"
+
 namespace fastreg::test {
 
 namespace {
@@ -158,11 +160,7 @@ std::pair<std::string, std::string> split_path(const std::string& path) {
 }
 
 tl::unexpected<Error> os_fail(int code, const std::string& doing, const std::string& path) {
-    auto errc = Errc::io;
-    if (code == ENOENT) errc = Errc::not_found;
-    if (code == EEXIST) errc = Errc::already_exists;
-    if (code == ENOSPC) errc = Errc::no_space;
-    return fail(errc, "cannot " + doing + " " + path, code);
+    return fail(store::errc_of_errno(code), "cannot " + doing + " " + path, code);
 }
 
 }  // namespace fastreg::test
