@@ -13,8 +13,14 @@ constexpr Duration kAskAgain = 3s;
 constexpr std::size_t kShortMax = 100'000;
 /// A home without its bytes looks for them this often.
 constexpr Duration kRestoreAgain = 30s;
-/// Copies that nobody waits for are given up after this, until a member joins.
+/// Copies that nobody waits for are given up after this, and begun anew.
 constexpr Duration kCatchUp = 600s;
+/// A member that left takes its copies with it. The directory needs a moment to hear from who stays.
+constexpr Duration kReplaceLeft = 2s;
+/// One that died may come back with its copies: as long as it owns its shards (base/owners.h).
+constexpr Duration kReplaceDead = 600s;
+/// So many blobs at a time are looked over, so that pushes and pulls go on beside it.
+constexpr std::size_t kLookOverMax = 16;
 /// Look-ups of this file; those of downloads count from 1 (node/downloads.cc).
 constexpr directory::LookupId kLookupBase = directory::LookupId{1} << 62U;
 }  // namespace
@@ -58,7 +64,7 @@ void Homes::become_home(const Digest& digest, std::uint64_t size, std::optional<
 
 void Homes::advance(const Digest& digest, Placing& placing) {
     const std::size_t need = wanted();
-    if (!placing.here && !placing.here_asked && parts_.store.find(digest)) {
+    if (!placing.here && !placing.here_asked && !placing.look_first && parts_.store.find(digest)) {
         placing.here_asked = true;
         become_home(digest, placing.size, std::nullopt, [this, digest](Status status) {
             const auto at = placings_.find(digest);
@@ -74,7 +80,7 @@ void Homes::advance(const Digest& digest, Placing& placing) {
         });
         if (!placings_.contains(digest)) return;  // it finished inside the call
     } else if (!placing.here && !placing.here_asked && !placing.looked_up) {
-        // Pushed to another node: its homes are known to the directory.
+        // Its homes are known to the directory.
         placing.looked_up = true;
         const directory::LookupId id = kLookupBase + next_request_++;
         lookups_[id] = digest;
@@ -178,15 +184,12 @@ void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
 
 void Homes::on_member(const Member& member) {
     if (member.state == MemberState::alive) {
-        // Somebody to keep the copies that were missing so far.
-        const auto wanting = std::exchange(short_, {});
-        for (const Digest& digest : wanting) {
-            const auto info = parts_.store.find(digest);
-            if (info) ensure(digest, info->size, parts_.now() + kCatchUp, [](const Copies&) {});
-        }
+        gone_.erase(member.id);
+        doubtful_.insert(short_.begin(), short_.end());  // here is somebody to keep what was missing
         return;
     }
     if (member.reachable()) return;
+    on_gone(member);
     std::vector<Digest> touched;
     for (auto& [digest, placing] : placings_) {
         const bool lost = placing.homes.erase(member.id) > 0;
@@ -198,6 +201,39 @@ void Homes::on_member(const Member& member) {
     }
 }
 
+void Homes::on_gone(const Member& member) {
+    if (parts_.options.replicas < 2) return;  // there is no other copy
+    const bool left = member.state == MemberState::left;
+    gone_[member.id] = parts_.now() + (left ? kReplaceLeft : kReplaceDead);
+    if (!left) return;
+    for (const auto& home : parts_.store.homes()) short_.insert(home.digest);
+}
+
+void Homes::look_over_some(Instant now) {
+    const auto due = std::erase_if(gone_, [&](const auto& member) { return member.second <= now; });
+    if (due > 0) {
+        for (const auto& home : parts_.store.homes()) doubtful_.insert(home.digest);
+    }
+    for (std::size_t n = 0; n < kLookOverMax && looking_over_ < kLookOverMax && !doubtful_.empty(); ++n) {
+        const Digest digest = doubtful_.extract(doubtful_.begin()).value();
+        if (const auto info = parts_.store.find(digest)) {
+            look_over(digest, info->size);
+        } else {
+            short_.erase(digest);
+        }
+    }
+}
+
+void Homes::look_over(const Digest& digest, std::uint64_t size) {
+    if (placings_.contains(digest)) return;  // it is counted at the end of that
+    placings_[digest].look_first = true;
+    ++looking_over_;
+    ensure(digest, size, parts_.now() + kCatchUp, [this, digest](const Copies& copies) {
+        --looking_over_;
+        if (!copies.enough()) doubtful_.insert(digest);
+    });
+}
+
 void Homes::on_found(const directory::Found& found) {
     const auto open = lookups_.find(found.id);
     if (open == lookups_.end()) return;
@@ -206,9 +242,11 @@ void Homes::on_found(const directory::Found& found) {
     const auto at = placings_.find(digest);
     if (at == placings_.end()) return;
     for (const auto& holder : found.holders) {
-        if (holder.kind == directory::HolderKind::home) at->second.homes.insert(holder.node);
+        const bool home = holder.kind == directory::HolderKind::home;
+        if (home && holder.node != parts_.self) at->second.homes.insert(holder.node);
     }
-    if (at->second.homes.size() < wanted()) {
+    at->second.look_first = false;
+    if (at->second.homes.size() < wanted() && !parts_.store.find(digest)) {
         // Too few: this node fetches it and becomes one itself.
         at->second.here_asked = true;
         become_home(digest, at->second.size, std::nullopt, [this, digest](Status status) {
@@ -265,6 +303,7 @@ void Homes::on_deadline(Instant now) {
     for (const auto& [digest, wanted] : lost) {
         if (wanted.second <= now) restore(digest, wanted.first);
     }
+    look_over_some(now);
 }
 
 void Homes::restore(const Digest& digest, std::uint64_t size) {
@@ -282,6 +321,8 @@ Instant Homes::next_deadline() const {
         next = std::min(next, placing.again);
     }
     for (const auto& [digest, wanted] : lost_) next = std::min(next, wanted.second);
+    for (const auto& [id, due] : gone_) next = std::min(next, due);
+    if (!doubtful_.empty() && looking_over_ < kLookOverMax) next = Instant{};  // at once
     return next;
 }
 

@@ -1,6 +1,6 @@
-// Copies of pushed blobs: which nodes keep them, and asking them to (docs/PROTOCOL.md, "Homes"). A home
-// keeps a durable, verified copy and says so in its own meta.db and in the directory; only homes count
-// as copies. Loop thread only.
+// Copies of pushed blobs: which nodes keep them, asking them to, and replacing homes that are gone
+// (docs/PROTOCOL.md, "Homes"). A home keeps a durable, verified copy and says so in its own meta.db and in
+// the directory; only homes count as copies. Loop thread only.
 #pragma once
 
 #include <functional>
@@ -42,7 +42,8 @@ class Homes {
     void on_deadline(Instant now);
     [[nodiscard]] Instant next_deadline() const;
 
-    /// Blobs that were pushed here with fewer copies than `replicas`, as far as this run knows.
+    /// Blobs pushed here, or kept here as a home, with fewer copies than `replicas` as far as this run knows.
+    /// After a leave they all count until they were looked over.
     [[nodiscard]] std::size_t under_replicated() const { return short_.size(); }
 
   private:
@@ -56,6 +57,7 @@ class Homes {
         bool here = false;         // this node is a home
         bool here_asked = false;
         bool looked_up = false;
+        bool look_first = false;   // others may be homes already, though this node has the blob
         std::set<NodeId> homes;    // others
         std::map<NodeId, Asked> asked;
         std::set<NodeId> refused;
@@ -68,6 +70,9 @@ class Homes {
     void become_home(const Digest& digest, std::uint64_t size, std::optional<NodeId> holder,
                      std::function<void(Status)> done);
     void finish(std::map<Digest, Placing>::iterator at, bool late);
+    void on_gone(const Member& member);
+    void look_over_some(Instant now);
+    void look_over(const Digest& digest, std::uint64_t size);
     [[nodiscard]] std::size_t wanted() const;
 
     Parts& parts_;
@@ -75,6 +80,9 @@ class Homes {
     std::map<Digest, Placing> placings_;
     std::map<directory::LookupId, Digest> lookups_;
     std::set<Digest> short_;
+    std::map<NodeId, Instant> gone_;  // when the copies of a member that is away are to be replaced
+    std::set<Digest> doubtful_;       // to be looked over, a few at a time
+    std::size_t looking_over_ = 0;
     std::map<Digest, std::pair<std::uint64_t, Instant>> lost_;  // size, when to try again
     RequestId next_request_ = 1;
 };

@@ -95,6 +95,24 @@ def test_leave_is_for_good():
         equal(mesh[1].status()["members"]["dead"], 0, "not as dead")
 
 
+def test_copies_of_a_node_that_left_are_replaced():
+    """One node after another leaves; what was pushed stays, as long as each waits for under_replicated 0."""
+    with Mesh(4) as mesh:
+        layers = [os.urandom(100_000) for _ in range(12)]
+        for number, layer in enumerate(layers):
+            mesh[1].push_manifest("k/x", f"v{number}", [layer])
+        for leaver in (1, 2):
+            mesh[leaver].cli("leave")
+            equal(mesh[leaver].process.wait(40), 0, "exit code")
+            for node in mesh.nodes[leaver:]:
+                until(lambda n=node: n.status()["members"]["left"] == leaver, "seen as left", 10)
+                until(lambda n=node: n.status()["store"]["under_replicated"] == 0, "every copy replaced", 30)
+        for node in mesh.nodes[2:]:
+            for number, layer in enumerate(layers):
+                equal(node.get(f"/v2/k/x/manifests/v{number}").status, 200, "manifest")
+                equal(node.get(f"/v2/k/x/blobs/{digest_of(layer)}").status, 200, "blob")
+
+
 def test_sigterm_finishes_what_is_in_flight():
     """A rolling restart must not break a pull that is under way."""
     with Mesh(1) as mesh:

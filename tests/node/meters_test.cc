@@ -236,7 +236,7 @@ TEST_CASE("a chunk that is called off is not counted as asked for again") {
     REQUIRE(::listen(mute, 8) == 0);
     REQUIRE(::getsockname(mute, any, &length) == 0);
     const auto blob = store::make_blob(1000, 1);
-    meet(*node.core, 1, "127.0.0.1", ntohs(address.sin_port));
+    meet(*node.core, 1, 1, "127.0.0.1", ntohs(address.sin_port));
     bool here = false;
     node.core->downloads().acquire(blob.digest, 1000, false, peer(1),
                                    [&](const Status& status) { here = status.has_value(); });

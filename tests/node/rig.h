@@ -55,8 +55,9 @@ struct SilentNet : Net {
         return 1'700'000'000'000 + static_cast<std::uint64_t>(time.ns / 1'000'000);
     }
     void set_deadline(Instant at) override { deadline = at; }
-    void send_control(NodeId, const Endpoint& address, wire::Purpose, wire::Frame) override {
+    void send_control(NodeId to, const Endpoint& address, wire::Purpose, wire::Frame frame) override {
         sent_to.push_back(address);
+        sent.emplace_back(to, std::move(frame));
     }
     void keep_links(std::vector<NodeId>) override {}
     void send_data(NodeId, const Endpoint&, wire::TransferMessage) override {}
@@ -69,6 +70,7 @@ struct SilentNet : Net {
     Instant time{1'000'000'000};
     Instant deadline = Instant::never();
     std::vector<Endpoint> sent_to;
+    std::vector<std::pair<NodeId, wire::Frame>> sent;
 };
 
 inline CoreOptions core_options(const std::string& name) {
@@ -86,12 +88,13 @@ inline NodeId peer(unsigned n) {
     return id;
 }
 
-/// Peer n introduces itself; `port` is where it takes chunk requests.
-inline void meet(Core& core, unsigned n, const std::string& host = "10.0.1.1", std::uint16_t port = 7947) {
+/// Peer n introduces itself in its nth run (`epoch`); `port` is where it takes chunk requests.
+inline void meet(Core& core, unsigned n, BootEpoch epoch = 1, const std::string& host = "10.0.1.1",
+                 std::uint16_t port = 7947) {
     wire::Join join;
     Member& self = join.self.subject;
     self.id = peer(n);
-    self.boot_epoch = 1;
+    self.boot_epoch = epoch;
     self.name = "peer" + std::to_string(n);
     self.gossip = {host, static_cast<std::uint16_t>(7000 + n)};
     self.transfer = {host, port};

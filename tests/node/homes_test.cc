@@ -1,0 +1,75 @@
+// Stories of the copies of a pushed blob: who is asked to keep one, and when another takes its place.
+#include "node/homes.h"
+
+#include "tests/node/rig.h"
+#include "wire/node.h"
+
+using namespace fastreg;
+using namespace fastreg::node;
+using namespace fastreg::node::test;
+
+namespace {
+
+/// A node with one pushed blob.
+struct Pusher : LoneNode {
+    Pusher() {
+        const std::string data = "a layer";
+        digest = digest_of(HashAlg::sha256, as_bytes(data));
+        const ByteView bytes = as_bytes(data);
+        disk.store->put_small(digest, Bytes(bytes.begin(), bytes.end()), true, store::Durability::durable,
+                              [](const Status& status) { REQUIRE(status); });
+    }
+    void push() { core.on_pushed(digest, 7); }
+    /// Those who were asked to keep the blob since the last call.
+    std::set<NodeId> asked() {
+        std::set<NodeId> nodes;
+        for (auto& [to, frame] : std::exchange(net.sent, {})) {
+            const auto message = wire::decode_node(frame);
+            const auto* ask = message ? std::get_if<wire::HomeRequest>(&*message) : nullptr;
+            if (ask == nullptr || ask->digest != digest) continue;
+            nodes.insert(to);
+            request = ask->request;
+        }
+        return nodes;
+    }
+    void kept_by(NodeId id) {
+        core.on_frame(id, wire::Purpose::directory, wire::encode(wire::HomeReply{request, true, ""}));
+    }
+    [[nodiscard]] std::size_t under_replicated() { return core.homes().under_replicated(); }
+
+    Digest digest;
+    RequestId request = 0;
+};
+
+}  // namespace
+
+TEST_CASE("the copy of a member that died is replaced when it does not come back") {
+    Pusher node;
+    meet(node.core, 2);
+    node.push();
+    REQUIRE(node.asked() == std::set{peer(2)});
+    node.kept_by(peer(2));
+    REQUIRE(node.under_replicated() == 0);
+    node.pass(590s);  // it is silent from the start
+    CHECK(node.under_replicated() == 0);
+    node.pass(60s);
+    CHECK(node.under_replicated() == 1);  // and nobody is there to take its place
+    node.asked();
+    meet(node.core, 3);
+    node.pass(1s);
+    CHECK(node.asked() == std::set{peer(3)});
+    node.kept_by(peer(3));
+    CHECK(node.under_replicated() == 0);
+}
+
+TEST_CASE("the copy of a member that died and came back is not replaced") {
+    Pusher node;
+    meet(node.core, 2);
+    node.push();
+    REQUIRE(node.asked() == std::set{peer(2)});
+    node.kept_by(peer(2));
+    node.pass(300s);
+    meet(node.core, 2, 2);
+    node.pass(301s);
+    CHECK(node.under_replicated() == 0);
+}
