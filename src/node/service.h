@@ -108,6 +108,9 @@ class Service {
     void patch_upload(registry::PatchUpload ask, OnAnswer answer);
     /// `resumable`: the client knows the session and may go on with it when the body breaks off.
     void put_upload(registry::PutUpload ask, bool resumable, OnAnswer answer);
+    /// Takes the body of a session that is being written, unless it is known not to fit.
+    void take_body(const registry::UploadId& id, std::optional<std::uint64_t> length, UploadBody body,
+                   OnAnswer answer);
     void commit_upload(const Name& name, const registry::UploadId& id, const Digest& digest,
                        OnAnswer answer);
     void finish_push(const Name& name, const Digest& digest, std::uint64_t size, OnAnswer answer);

@@ -99,8 +99,7 @@ void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
     const auto write = uploads_.begin_write(core_.now(), *id, ask.name.repository, ask.content_range,
                                             ask.content_length);
     if (!write) return say(answer, write_refused(ask.name, ask.id, write.error()));
-    writing_.insert(*id);
-    answer(ServiceAnswer{UploadBody{
+    UploadBody body{
         upload_files_[*id], [this, id = *id, ask](std::uint64_t bytes, Status read, OnAnswer then) {
             writing_.erase(id);
             const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
@@ -116,7 +115,8 @@ void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
             const auto view = uploads_.find(id, ask.name.repository);
             if (!view) return say(then, r::error_answer(view.error()));
             say(then, r::upload_progress(ask.name, ask.id, view->offset));
-        }}});
+        }};
+    take_body(*id, ask.content_length, std::move(body), std::move(answer));
 }
 
 void Service::put_upload(r::PutUpload ask, bool resumable, OnAnswer answer) {
@@ -126,8 +126,7 @@ void Service::put_upload(r::PutUpload ask, bool resumable, OnAnswer answer) {
     const auto write = uploads_.begin_write(core_.now(), *id, ask.name.repository, ask.content_range,
                                             ask.content_length);
     if (!write) return say(answer, write_refused(ask.name, ask.id, write.error()));
-    writing_.insert(*id);
-    answer(ServiceAnswer{UploadBody{
+    UploadBody body{
         upload_files_[*id], [this, id = *id, ask, resumable](std::uint64_t bytes, Status read, OnAnswer then) {
             writing_.erase(id);
             const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
@@ -139,7 +138,21 @@ void Service::put_upload(r::PutUpload ask, bool resumable, OnAnswer answer) {
             }
             commit_upload(ask.name, id, ask.digest, std::move(then));
             uploads_.end_write(core_.now(), id);  // of a commit that was refused
-        }}});
+        }};
+    take_body(*id, ask.content_length, std::move(body), std::move(answer));
+}
+
+void Service::take_body(const r::UploadId& id, std::optional<std::uint64_t> length, UploadBody body,
+                        OnAnswer answer) {
+    writing_.insert(id);
+    if (!length) return answer(ServiceAnswer{std::move(body)});
+    core_.store().ask_room(*length, [this, id, body = std::move(body),
+                                     answer = std::move(answer)](const Status& room) {
+        if (room) return answer(ServiceAnswer{body});
+        writing_.erase(id);
+        drop_upload(id);
+        say(answer, body_refused(room.error()));
+    });
 }
 
 void Service::commit_upload(const Name& name, const r::UploadId& id, const Digest& digest,

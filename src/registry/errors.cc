@@ -110,7 +110,7 @@ ApiError from_error(const Error& error, ErrorCode missing) {
         case Errc::unsupported:
             return make_error(ErrorCode::unsupported, error.what);
         case Errc::no_space: {
-            ApiError answer = make_error(ErrorCode::unavailable, error.what);
+            ApiError answer = make_error(ErrorCode::unavailable, describe(error));
             answer.status = 507;
             return answer;
         }

@@ -95,6 +95,9 @@ void Store::drop_partial(const Digest& digest, Done done) {
     impl_->drop_partial(digest, std::move(done));
 }
 
+void Store::ask_room(std::uint64_t bytes, Done done) {
+    impl_->ask_room(bytes, std::move(done));
+}
 void Store::begin_upload(Answer<std::shared_ptr<UploadFile>> done, HashAlg alg) {
     impl_->begin_upload(std::move(done), alg);
 }

@@ -148,6 +148,9 @@ class Store {
     void drop_partial(const Digest& digest, Done done);
 
     // Blobs that arrive in order, of unknown size: pushes, and what the origin sends.
+    /// Whether so many more bytes fit beside all that is promised. Keeps nothing free for them: append
+    /// may say no_space all the same. Errors: no_space, io.
+    void ask_room(std::uint64_t bytes, Done done);
     void begin_upload(Answer<std::shared_ptr<UploadFile>> done, HashAlg alg = HashAlg::sha256);
     /// Several may be under way; they are written in the order of the calls. After an error every later
     /// append fails with it. Errors: no_space, too_large (1 TiB), io.

@@ -37,6 +37,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
                 Answer<std::shared_ptr<Partial>> done);
     void finish_partial(std::shared_ptr<Partial> partial, Durability durability, Done done);
     void drop_partial(const Digest& digest, Done done);
+    void ask_room(std::uint64_t bytes, Done done);
     void begin_upload(Answer<std::shared_ptr<UploadFile>> done, HashAlg alg);
     void append(std::shared_ptr<UploadFile> upload, Block block, Done done);
     void commit_upload(std::shared_ptr<UploadFile> upload,

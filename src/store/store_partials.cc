@@ -62,14 +62,7 @@ void Store::Impl::open_partial(const Digest& digest,
             lane_of(digest),
             [shared = shared, digest, size, known, others,
              min_free = options_.min_free_bytes]() -> Result<std::shared_ptr<Partial>> {
-                FR_TRY_ASSIGN(const auto free, shared->fs.free_space(shared->layout.dir()));
-                if (free < min_free || free - min_free < others || free - min_free - others < size) {
-                    return fail(Errc::no_space,
-                                "no room for " + digest.str() + " of " + human_bytes(size) + ": " +
-                                    human_bytes(free) + " free, " + human_bytes(others) +
-                                    " of it promised to others, " + human_bytes(min_free) +
-                                    " kept free (min-free)");
-                }
+                FR_TRY(shared->free_space.room_for(size, min_free, others));
                 return PartialOps::open(shared->fs, shared->layout, digest, size, known);
             },
             [this, digest, size, done](Result<std::shared_ptr<Partial>> opened) {

@@ -15,6 +15,25 @@ Status Store::Impl::room_for(std::uint64_t bytes) const {
                                     human_bytes(bytes) + " more asked for");
 }
 
+void Store::Impl::ask_room(std::uint64_t bytes, Done done) {
+    const auto answer = [this, done = std::move(done)](Status room) {
+        if (!room) tell_refused(room.error());
+        done(std::move(room));
+    };
+    if (auto status = room_for(bytes); !status) {
+        answer(std::move(status));
+        return;
+    }
+    on_disk(
+        0,
+        [shared = shared, bytes, min_free = options_.min_free_bytes,
+         promised = unwritten_bytes()]() -> Status {
+            FR_TRY(shared->free_space.room_for(bytes, min_free, promised));
+            return {};
+        },
+        answer);
+}
+
 void Store::Impl::tell_refused(const Error& why) const {
     if (why.code == Errc::no_space && observer.on_no_space) observer.on_no_space();
 }

@@ -1,4 +1,5 @@
 """What a client, a peer, an operator or a disk may do wrong: refused in words that help, nothing lost."""
+import contextlib
 import json
 import os
 import re
@@ -9,7 +10,7 @@ import sys
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from harness import FASTREG, MANIFEST, PATIENCE, Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
+from harness import FASTREG, MANIFEST, PATIENCE, Mesh, Skip, check, digest_of, equal, run_cases, until  # noqa: E402
 
 
 def raw(node, data, seconds=20, half_close=False):
@@ -257,6 +258,40 @@ def test_strangers_on_the_mesh_ports():
                         pass
         until(lambda: descriptors(node) <= before + 3, "no descriptor is left behind")
         equal(node.status()["members"]["alive"], 2, "the mesh does not mind")
+
+
+@contextlib.contextmanager
+def small_disk(path, size, *options):
+    """A file system of its own at `path`, of so many bytes."""
+    os.makedirs(path)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join([f"size={size}", *options]), "none", path],
+                          capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise Skip(f"cannot mount a file system here: {done.stderr.strip()}")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", "-l", path], check=True)
+
+
+def test_a_push_that_cannot_fit_is_refused_before_its_body():
+    """A client once sent gigabytes to a node that could only refuse them at the end."""
+    with Mesh(1, start=False) as mesh:
+        node = mesh.make()
+        with small_disk(node.data_dir, 48 << 20):
+            node.start("--store-min-free", "0", "--store-max-bytes", "1TiB")
+            for method, query in (("PATCH", ""), ("PUT", "?digest=" + digest_of(b"never sent"))):
+                place = node.request("POST", "/v2/big/blob/blobs/uploads/").header("Location") + query
+                got = raw(node, f"{method} {place} HTTP/1.1\r\nHost: a\r\nContent-Length: {1 << 30}\r\n"
+                                "Expect: 100-continue\r\n\r\n".encode(), seconds=10)
+                check(got.startswith(b"HTTP/1.1 507 "), f"{method}: {got[:300]!r}")
+                check(b"no room for 1.0 GiB" in got and b"min-free keeps 0" in got, f"{method}: {got!r}")
+                equal(node.get(place).status, 404, "the session is over")
+            data = os.urandom(24 << 20)  # more than half of what there is: none is kept free
+            digest = node.push_blob("big/blob", data)
+            equal(node.get(f"/v2/big/blob/blobs/{digest}").body, data, "what fits is taken and served")
+            equal(node.status()["state"], "alive", "still well")
+            node.stop()
 
 
 def refused(flags, words, code=None, data_dir=None, env=None):

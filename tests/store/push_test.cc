@@ -244,6 +244,53 @@ TEST_CASE("many small uploads leave what min-free keeps") {
     CHECK(rig.push(make_blob(500'000, 131)));
 }
 
+TEST_CASE("room is asked for before a body of known length is read") {
+    // A push that could not fit was read to the last byte that did, and refused only then.
+    Rig rig(false);
+    auto options = test_options();
+    options.max_bytes = 40U << 20U;
+    rig.open(options);
+    const auto ask = [&rig](std::uint64_t bytes) {
+        std::optional<Status> answer;
+        rig.store->ask_room(bytes, [&](Status s) { answer = std::move(s); });
+        REQUIRE(answer);
+        if (!*answer) CHECK(answer->error().code == Errc::no_space);
+        return answer->has_value();
+    };
+    int no_space = 0;
+    rig.store->observe({{}, [&] { ++no_space; }});
+    CHECK(ask(40U << 20U));
+    CHECK_FALSE(ask((40U << 20U) + 1));
+    CHECK(no_space == 1);
+
+    const auto used = (1ULL << 40U) - *rig.fs.free_space(kDir);
+    rig.fs.set_capacity(used + (8U << 20U));
+    CHECK(ask(7U << 20U));
+    REQUIRE(rig.open_partial(make_blob(3U << 20U, 150)));  // promised, not written
+    CHECK_FALSE(ask(7U << 20U));
+    CHECK(ask(4U << 20U));
+    CHECK(ask(4U << 20U));  // asking keeps nothing free
+    CHECK(no_space == 2);
+    rig.close();
+
+    options.min_free_bytes = 2U << 20U;
+    rig.open(options);
+    CHECK_FALSE(ask(4U << 20U));
+    CHECK(ask(2U << 20U));
+}
+
+TEST_CASE("small uploads fit to the last byte when min-free keeps nothing") {
+    // 0 keeps nothing free: neither more than that, nor a write that the disk must break off.
+    Rig rig;
+    const auto used = (1ULL << 40U) - *rig.fs.free_space(kDir);
+    rig.fs.set_capacity(used + (1U << 20U));
+    REQUIRE(rig.push(make_blob(700'000, 151)));
+    const auto refused = rig.push(make_blob(500'000, 152));
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == Errc::no_space);
+    CHECK(refused.error().what.find("min-free") != std::string::npos);
+}
+
 TEST_CASE("the capacity is the smaller room of max-bytes and min-free") {
     // It said max-bytes while the file system was about to refuse.
     Rig rig(false);
