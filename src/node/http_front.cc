@@ -237,7 +237,7 @@ class HttpFront::Registry final : public HttpHandler {
     static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, UploadBody& body) {
         const auto& exchange = ticket.exchange;
         auto sink = std::make_shared<UploadSink>(
-            shared->loop, shared->core->store(), exchange, body.upload,
+            shared->loop, shared->core->store(), exchange, body.upload, body.most,
             [end = std::move(body.end), answer = answer_to(shared, ticket)](std::uint64_t bytes, Status status) {
                 end(bytes, std::move(status), answer);
             });

@@ -55,9 +55,11 @@ struct WholeBody {
     std::uint64_t max = 0;
     std::function<void(Bytes, OnAnswer)> then;
 };
-/// Read the body into `upload` block by block, then call `end` once.
+/// Read the body into `upload` block by block, then call `end` once; before the body's own end when a
+/// write was refused, or when there are more than `most` bytes.
 struct UploadBody {
     std::shared_ptr<store::UploadFile> upload;
+    std::uint64_t most = 0;
     std::function<void(std::uint64_t bytes, Status, OnAnswer)> end;  // an error: the body broke off
 };
 /// Pass the request on to the node that owns the upload.

@@ -100,7 +100,8 @@ void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
                                             ask.content_length);
     if (!write) return say(answer, write_refused(ask.name, ask.id, write.error()));
     UploadBody body{
-        upload_files_[*id], [this, id = *id, ask](std::uint64_t bytes, Status read, OnAnswer then) {
+        upload_files_[*id], write->most,
+        [this, id = *id, ask](std::uint64_t bytes, Status read, OnAnswer then) {
             writing_.erase(id);
             const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
             uploads_.end_write(core_.now(), id);
@@ -127,7 +128,8 @@ void Service::put_upload(r::PutUpload ask, bool resumable, OnAnswer answer) {
                                             ask.content_length);
     if (!write) return say(answer, write_refused(ask.name, ask.id, write.error()));
     UploadBody body{
-        upload_files_[*id], [this, id = *id, ask, resumable](std::uint64_t bytes, Status read, OnAnswer then) {
+        upload_files_[*id], write->most,
+        [this, id = *id, ask, resumable](std::uint64_t bytes, Status read, OnAnswer then) {
             writing_.erase(id);
             const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
             if (!read || !counted) {

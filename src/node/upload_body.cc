@@ -8,11 +8,12 @@ constexpr int kBlocksToDiskMax = 8;
 }  // namespace
 
 UploadSink::UploadSink(uv::Loop& loop, store::Store& store, std::weak_ptr<Exchange> exchange,
-                       std::shared_ptr<store::UploadFile> upload, Done done)
+                       std::shared_ptr<store::UploadFile> upload, std::uint64_t most, Done done)
     : loop_(loop),
       store_(store),
       exchange_(std::move(exchange)),
       upload_(std::move(upload)),
+      most_(most),
       done_(std::move(done)) {}
 
 bool UploadSink::on_block(Block block) {
@@ -24,6 +25,7 @@ bool UploadSink::on_block(Block block) {
 }
 
 void UploadSink::append(Block block) {
+    if (stopped()) return;
     const std::uint64_t size = block.size();
     ++pending_;
     store_.append(upload_, std::move(block), [self = shared_from_this(), size](Status status) {
@@ -38,7 +40,7 @@ void UploadSink::written(Status status, std::uint64_t bytes) {
     } else if (status_) {
         status_ = std::move(status);
     }
-    if (in_flight_.fetch_sub(1) == kBlocksToDiskMax) {
+    if (in_flight_.fetch_sub(1) == kBlocksToDiskMax && !stopped()) {
         if (const auto exchange = exchange_.lock()) {
             exchange->post([exchange] { exchange->resume_body(); });
         }
@@ -55,7 +57,7 @@ void UploadSink::on_end(Status status) {
 }
 
 void UploadSink::finish_if_over() {
-    if (!ended_ || pending_ > 0 || !done_) return;
+    if ((!ended_ && !stopped()) || pending_ > 0 || !done_) return;
     const auto done = std::exchange(done_, nullptr);
     done(bytes_, status_);
 }

@@ -142,7 +142,7 @@ UploadResult<UploadWrite> Uploads::begin_write(Instant now,
     session.state = UploadState::writing;
     session.writer_left = length;
     touch(now, id, session);
-    return UploadWrite{session.offset};
+    return UploadWrite{session.offset, length.value_or(limits_.blob_bytes - session.offset)};
 }
 
 ApiResult<void> Uploads::on_bytes(Instant now, const UploadId& id, std::uint64_t count) {

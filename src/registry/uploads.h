@@ -54,6 +54,7 @@ enum class UploadState { open, writing, committing };
 /// What a request on a session may do: take bytes from `offset` on.
 struct UploadWrite {
     std::uint64_t offset = 0;
+    std::uint64_t most = 0;  // bytes; on_bytes() refuses more
 };
 /// Why it may not. `offset` is set with 416, for the Range field of the answer.
 struct UploadRefused {

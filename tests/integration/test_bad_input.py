@@ -3,6 +3,8 @@ import contextlib
 import json
 import os
 import re
+import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -291,6 +293,47 @@ def test_a_push_that_cannot_fit_is_refused_before_its_body():
             digest = node.push_blob("big/blob", data)
             equal(node.get(f"/v2/big/blob/blobs/{digest}").body, data, "what fits is taken and served")
             equal(node.status()["state"], "alive", "still well")
+            node.stop()
+
+
+def endless_body(node, method, path, most=64 << 20):
+    """Sends a body without a length until the node answers: (what it answered, the bytes sent until then)."""
+    piece = b"10000\r\n" + b"x" * 65536 + b"\r\n"
+    with node.connect() as s:
+        s.sendall(f"{method} {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        sent = 0
+        while sent < most and not select.select([s], [], [], 0)[0]:
+            s.sendall(piece)
+            sent += len(piece)
+        s.settimeout(10)
+        got = b""
+        with contextlib.suppress(TimeoutError, ConnectionResetError):
+            while more := s.recv(65536):
+                got += more
+        return got, sent
+
+
+def test_a_body_without_a_length_is_not_read_past_its_refusal():
+    """Chunked bodies passed limits.blob-bytes, and were read to their end when the disk was full long before."""
+    with Mesh(2, "--limits-blob-bytes", "1MiB") as mesh:
+        for through in mesh.nodes:  # the second passes the request on to the first
+            for method, query in (("PATCH", ""), ("PUT", "?digest=" + digest_of(b"another"))):
+                place = mesh[1].request("POST", "/v2/end/less/blobs/uploads/").header("Location")
+                got, sent = endless_body(through, method, place + query)
+                words = f"{method} through node {through.number} after {sent} bytes: {got[:300]!r}"
+                check(got.startswith(b"HTTP/1.1 413 ") and b"over the limit of 1.0 MiB" in got, words)
+                check(b"Connection: close" in got and sent < 64 << 20, words)
+                equal(mesh[1].get(place).status, 404, "the session is over")
+    with Mesh(1, start=False) as mesh:
+        node = mesh.make()
+        with small_disk(node.data_dir, 24 << 20):
+            node.start("--store-min-free", "0", "--store-max-bytes", "1TiB")
+            place = node.request("POST", "/v2/end/less/blobs/uploads/").header("Location")
+            got, sent = endless_body(node, "PATCH", place, 256 << 20)
+            words = f"after {sent} bytes: {got[:300]!r}"
+            check(got.startswith(b"HTTP/1.1 507 ") and b"no room for" in got and sent < 256 << 20, words)
+            until(lambda: shutil.disk_usage(node.data_dir).free > 16 << 20, "its bytes are given back")
+            node.push_blob("end/less", os.urandom(8 << 20))
             node.stop()
 
 
