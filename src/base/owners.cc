@@ -55,6 +55,7 @@ bool Owners::on_member(Instant now, const Member& member) {
     if (found == candidates_.end()) {
         const Instant until = member.reachable() ? Instant::never() : now + grace_of(member.state);
         candidates_.emplace(member.id, Candidate{member, until});
+        next_deadline_ = std::min(next_deadline_, until);
         top_.clear();
         return true;
     }
@@ -68,21 +69,20 @@ bool Owners::on_member(Instant now, const Member& member) {
         candidate.until = std::max(candidate.until, now + grace_of(member.state));
     }
     candidate.member = member;
+    next_deadline_ = std::min(next_deadline_, candidate.until);
     return false;
 }
 
 bool Owners::on_deadline(Instant now) {
     const auto dropped = std::erase_if(
         candidates_, [&](const auto& entry) { return entry.second.until <= now; });
+    next_deadline_ = Instant::never();
+    for (const auto& [id, candidate] : candidates_) {
+        next_deadline_ = std::min(next_deadline_, candidate.until);
+    }
     if (dropped == 0) return false;
     top_.clear();
     return true;
-}
-
-Instant Owners::next_deadline() const {
-    Instant next = Instant::never();
-    for (const auto& [id, candidate] : candidates_) next = std::min(next, candidate.until);
-    return next;
 }
 
 std::vector<NodeId> Owners::of(ShardId shard) const {

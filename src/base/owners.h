@@ -32,7 +32,8 @@ class Owners {
     bool on_member(Instant now, const Member& member);
     /// Drops candidates whose grace ended; true when the set changed. See next_deadline().
     bool on_deadline(Instant now);
-    [[nodiscard]] Instant next_deadline() const;
+    /// It may be early: a grace that ended by a return is forgotten at the deadline only.
+    [[nodiscard]] Instant next_deadline() const { return next_deadline_; }
 
     /// Up to kOwnersPerShard owners, highest weight first; unreachable ones in grace included.
     [[nodiscard]] std::vector<NodeId> of(ShardId shard) const;
@@ -50,6 +51,7 @@ class Owners {
         Instant until = Instant::never();
     };
     std::unordered_map<NodeId, Candidate> candidates_;
+    Instant next_deadline_ = Instant::never();
     // What of() said since the candidates last changed: weighing 10,000 of them takes about 0.1 ms.
     mutable std::unordered_map<ShardId, std::vector<NodeId>> top_;
 };

@@ -130,6 +130,8 @@ void Core::act(gossip::Action& action) {
             if (was_suspect && member.state == MemberState::alive) meters->suspicions_refuted.add();
         }
         member_changed(member);
+    } else if (const auto* forgotten = std::get_if<gossip::MemberForgotten>(&action)) {
+        parts_.transfer.on_forgotten(forgotten->id);
     } else if (const auto* keep = std::get_if<gossip::KeepLinks>(&action)) {
         parts_.net.keep_links(keep->members);
     } else if (const auto* refuted = std::get_if<gossip::Refuted>(&action)) {

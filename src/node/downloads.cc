@@ -6,10 +6,6 @@
 
 namespace fastreg::node {
 
-namespace {
-constexpr std::size_t kSourcesMax = 4096;
-}  // namespace
-
 transfer::ChunkOutcome transfer_outcome(store::ChunkOutcome outcome) {
     switch (outcome) {
         case store::ChunkOutcome::stored: return transfer::ChunkOutcome::stored;
@@ -186,11 +182,10 @@ Result<std::shared_ptr<store::File>> Downloads::file_of(const Digest& digest) {
     if (const auto at = downloads_.find(digest); at != downloads_.end() && at->second.partial) {
         return at->second.partial->file();
     }
-    if (const auto at = open_files_.find(digest); at != open_files_.end()) return at->second;
+    if (const auto* open = open_files_.find(digest)) return *open;
     if (!parts_.store.find(digest)) return fail(Errc::not_found, "the blob is not here");
     FR_TRY_ASSIGN(auto file, parts_.store.open_blob(digest));
-    if (open_files_.size() >= parts_.options.open_blobs) open_files_.erase(open_files_.begin());
-    open_files_.emplace(digest, file);
+    open_files_.put(digest, file);
     return file;
 }
 
@@ -330,8 +325,7 @@ void Downloads::completed(const transfer::Completed& action) {
     Download& download = at->second;
     download.finishing = true;
     advance_streams(action.digest, download, true);
-    if (sources_.size() >= kSourcesMax) sources_.erase(sources_.begin());
-    sources_[action.digest] = action.sources;
+    sources_.put(action.digest, action.sources);
     const auto durability =
         download.durable ? store::Durability::durable : store::Durability::deferred;
     parts_.store.finish_partial(
@@ -403,9 +397,8 @@ void Downloads::on_withdrawn(const Digest& digest) {
     open_files_.erase(digest);
 }
 
-const std::vector<transfer::SourceShare>* Downloads::sources(const Digest& digest) const {
-    const auto at = sources_.find(digest);
-    return at == sources_.end() ? nullptr : &at->second;
+const std::vector<transfer::SourceShare>* Downloads::sources(const Digest& digest) {
+    return sources_.find(digest);
 }
 
 }  // namespace fastreg::node

@@ -9,6 +9,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/recent.h"
 #include "node/parts.h"
 
 namespace fastreg::node {
@@ -30,7 +31,7 @@ class Downloads {
   public:
     using Done = std::function<void(Status)>;
 
-    explicit Downloads(Parts& parts) : parts_(parts) {}
+    explicit Downloads(Parts& parts) : parts_(parts), open_files_(parts.options.open_blobs) {}
 
     /// Has the whole blob here, verified; `durable`: and synced. `holder` is asked for it at once, without
     /// waiting for the directory, which hears of a new blob a moment later.
@@ -65,7 +66,7 @@ class Downloads {
 
     [[nodiscard]] std::size_t active() const { return downloads_.size(); }
     /// Who gave what to a blob that was completed since the start; the last 4,096 are kept.
-    [[nodiscard]] const std::vector<transfer::SourceShare>* sources(const Digest& digest) const;
+    [[nodiscard]] const std::vector<transfer::SourceShare>* sources(const Digest& digest);
 
   private:
     struct Download {
@@ -116,8 +117,8 @@ class Downloads {
     };
     std::unordered_map<RequestId, OpenFetch> fetches_;
     std::unordered_map<directory::LookupId, OpenLookup> lookups_;
-    std::map<Digest, std::vector<transfer::SourceShare>> sources_;
-    std::map<Digest, std::shared_ptr<store::File>> open_files_;
+    Recent<Digest, std::vector<transfer::SourceShare>> sources_{4096};
+    Recent<Digest, std::shared_ptr<store::File>> open_files_;
     StreamId next_stream_ = 1;
     directory::LookupId next_lookup_ = 1;
 };

@@ -26,11 +26,7 @@ constexpr directory::LookupId kLookupBase = directory::LookupId{1} << 62U;
 }  // namespace
 
 std::size_t Homes::wanted() const {
-    std::size_t alive = 1;
-    for (const Member& member : parts_.gossip.members()) {
-        if (member.state == MemberState::alive) ++alive;
-    }
-    return std::min(parts_.options.replicas, alive);
+    return std::min(parts_.options.replicas, 1 + parts_.gossip.counts().alive);
 }
 
 void Homes::ensure(const Digest& digest, std::uint64_t size, Instant deadline, Done done) {
@@ -158,7 +154,10 @@ void Homes::finish(std::map<Digest, Placing>::iterator at, bool late) {
 
 void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
     if (const auto* ask = std::get_if<wire::HomeRequest>(&message)) {
-        become_home(ask->digest, ask->size, from, [this, from, request = ask->request](Status status) {
+        const auto [at, is_new] = keeping_.insert_or_assign({from, ask->digest}, ask->request);
+        if (!is_new) return;  // asked again; one answer is enough
+        become_home(ask->digest, ask->size, from, [this, from, digest = ask->digest](Status status) {
+            const RequestId request = keeping_.extract({from, digest}).mapped();
             wire::HomeReply reply{request, status.has_value(), status ? "" : describe(status.error())};
             parts_.send_directory(from, wire::encode(reply));
         });

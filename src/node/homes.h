@@ -26,7 +26,8 @@ class Homes {
   public:
     using Done = std::function<void(Copies)>;
 
-    Homes(Parts& parts, Downloads& downloads) : parts_(parts), downloads_(downloads) {}
+    Homes(Parts& parts, Downloads& downloads)
+        : parts_(parts), downloads_(downloads), next_request_(first_request(parts.epoch)) {}
 
     /// Calls `done` when the blob is on as many homes as wanted, or at `deadline` with what there is.
     /// Asking again is harmless. This node becomes a home when it has the blob.
@@ -65,6 +66,8 @@ class Homes {
         std::vector<std::pair<Instant, Done>> waiters;
     };
 
+    /// An answer to an earlier run of this node is none to this one.
+    [[nodiscard]] static RequestId first_request(BootEpoch epoch) { return (epoch & 0xffff) << 32U; }
     void advance(const Digest& digest, Placing& placing);
     /// `holder`: who is known to have it, besides whom the directory knows.
     void become_home(const Digest& digest, std::uint64_t size, std::optional<NodeId> holder,
@@ -84,7 +87,8 @@ class Homes {
     std::set<Digest> doubtful_;       // to be looked over, a few at a time
     std::size_t looking_over_ = 0;
     std::map<Digest, std::pair<std::uint64_t, Instant>> lost_;  // size, when to try again
-    RequestId next_request_ = 1;
+    std::map<std::pair<NodeId, Digest>, RequestId> keeping_;  // who waits for these copies
+    RequestId next_request_;
 };
 
 }  // namespace fastreg::node

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <functional>
-#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -14,6 +13,7 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "base/recent.h"
 #include "node/core.h"
 #include "registry/annotations.h"
 #include "registry/answers.h"
@@ -94,7 +94,6 @@ class Service {
                        OnAnswer answer);
     void manifest_bytes(const Digest& digest, std::uint64_t size,
                         std::function<void(Result<std::shared_ptr<const std::string>>)> done);
-    void cache_manifest(const Digest& digest, std::shared_ptr<const std::string> bytes);
     void delete_manifest(const registry::DeleteManifest& ask, OnAnswer answer);
     /// Page by page, from the row after `after` on.
     void delete_tags_of(const std::string& repository, const Digest& digest, std::string after,
@@ -138,13 +137,7 @@ class Service {
     std::map<registry::UploadId, std::shared_ptr<store::UploadFile>> upload_files_;
     std::set<registry::UploadId> writing_;  // with a body in hand
 
-    struct Cached {
-        std::shared_ptr<const std::string> bytes;
-        std::list<Digest>::iterator age;
-    };
-    std::unordered_map<Digest, Cached> manifests_;
-    std::list<Digest> manifest_ages_;  // most recently used first
-    std::size_t manifest_bytes_ = 0;
+    Recent<Digest, std::shared_ptr<const std::string>> manifests_{8U << 20U};  // bytes
 };
 
 }  // namespace fastreg::node

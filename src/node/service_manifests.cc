@@ -7,12 +7,6 @@ namespace fastreg::node {
 
 namespace r = registry;
 
-namespace {
-
-constexpr std::size_t kManifestCacheBytes = 8U << 20U;
-
-}  // namespace
-
 void Service::get_manifest(r::GetManifest ask, OnAnswer answer) {
     if (const Digest* digest = r::digest_of(ask.reference)) {
         return send_manifest(ask.name, *digest, ask.head, ask.if_none_match, std::move(answer));
@@ -62,32 +56,16 @@ void Service::send_manifest(const Name& name, const Digest& digest, bool head,
 
 void Service::manifest_bytes(const Digest& digest, std::uint64_t size,
                              std::function<void(Result<std::shared_ptr<const std::string>>)> done) {
-    if (const auto at = manifests_.find(digest); at != manifests_.end()) {
-        manifest_ages_.splice(manifest_ages_.begin(), manifest_ages_, at->second.age);
-        return done(at->second.bytes);
-    }
+    if (const auto* bytes = manifests_.find(digest)) return done(*bytes);
     core_.downloads().acquire(digest, size, false, std::nullopt, [this, digest, done = std::move(done)](Status here) {
         if (!here) return done(fail(Errc::unavailable, describe(here.error())));
         core_.store().read_small(digest, store::Store::kSmallMax, [this, digest, done](Result<Bytes> read) {
             if (!read) return done(tl::unexpected<Error>(read.error()));
             auto bytes = std::make_shared<const std::string>(as_text(*read));
-            cache_manifest(digest, bytes);
+            manifests_.put(digest, bytes, bytes->size());
             done(std::move(bytes));
         });
     });
-}
-
-void Service::cache_manifest(const Digest& digest, std::shared_ptr<const std::string> bytes) {
-    if (manifests_.contains(digest)) return;
-    manifest_bytes_ += bytes->size();
-    manifest_ages_.push_front(digest);
-    manifests_.emplace(digest, Cached{std::move(bytes), manifest_ages_.begin()});
-    while (manifest_bytes_ > kManifestCacheBytes) {
-        const auto oldest = manifests_.find(manifest_ages_.back());
-        manifest_bytes_ -= oldest->second.bytes->size();
-        manifests_.erase(oldest);
-        manifest_ages_.pop_back();
-    }
 }
 
 void Service::delete_manifest(const r::DeleteManifest& ask, OnAnswer answer) {

@@ -28,10 +28,14 @@ void Transfer::on_member(Instant now, const Member& member, Outbox& out) {
     if (member.state == MemberState::dead || member.state == MemberState::left) {
         impl_->node_gone(now, member.id, out);
         impl_->context.zones.erase(member.id);
-        if (member.state == MemberState::left) impl_->context.peers.erase(member.id);
+        if (member.state == MemberState::left) on_forgotten(member.id);
         return;
     }
     impl_->context.zones[member.id] = member.zone;
+}
+
+void Transfer::on_forgotten(const NodeId& id) {
+    impl_->context.peers.erase(id);
 }
 
 void Transfer::want(Instant now, const Digest& digest, std::optional<std::uint64_t> size,

@@ -80,6 +80,8 @@ class Transfer {
 
     /// Zones, and whose links are gone for good.
     void on_member(Instant now, const Member& member, Outbox& out);
+    /// Gossip no longer knows it: nor do its rate and its quarantine matter.
+    void on_forgotten(const NodeId& id);
 
     // Downloads.
 

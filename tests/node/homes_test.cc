@@ -1,6 +1,8 @@
 // Stories of the copies of a pushed blob: who is asked to keep one, and when another takes its place.
 #include "node/homes.h"
 
+#include <algorithm>
+
 #include "tests/node/rig.h"
 #include "wire/node.h"
 
@@ -31,6 +33,12 @@ struct Pusher : LoneNode {
             request = ask->request;
         }
         return nodes;
+    }
+    std::size_t replies_to(NodeId id) {
+        return static_cast<std::size_t>(std::ranges::count_if(net.sent, [&](const auto& sent) {
+            const auto message = wire::decode_node(sent.second);
+            return sent.first == id && message && std::holds_alternative<wire::HomeReply>(*message);
+        }));
     }
     void kept_by(NodeId id) {
         core.on_frame(id, wire::Purpose::directory, wire::encode(wire::HomeReply{request, true, ""}));
@@ -72,4 +80,46 @@ TEST_CASE("the copy of a member that died and came back is not replaced") {
     meet(node.core, 2, 2);
     node.pass(301s);
     CHECK(node.under_replicated() == 0);
+}
+
+TEST_CASE("who asks for a copy again while it is fetched is answered once, by the latest number") {
+    Pusher node;
+    meet(node.core, 2);
+    const Digest wanted = digest_of(HashAlg::sha256, as_bytes("a blob that nobody has"));
+    for (RequestId request = 10; request < 20; ++request) {
+        node.core.on_frame(peer(2), wire::Purpose::directory, wire::encode(wire::HomeRequest{request, wanted, 22}));
+    }
+    node.net.sent.clear();
+    meet(node.core, 2, 2);
+    node.pass(120s);  // it is not to be had
+    CHECK(node.replies_to(peer(2)) == 1);
+}
+
+TEST_CASE("an answer to an earlier run of the node is none to this one") {
+    Disk disk(1);
+    SilentNet net;
+    const auto first_request = [&] {
+        Core core(net, *disk.store, core_options("lone"), Rng(1));
+        core.start({});
+        meet(core, 2);
+        const Digest digest = digest_of(HashAlg::sha256, as_bytes("a layer"));
+        const ByteView bytes = as_bytes("a layer");
+        disk.store->put_small(digest, Bytes(bytes.begin(), bytes.end()), true, store::Durability::durable,
+                              [](const Status& status) { REQUIRE(status); });
+        net.sent.clear();
+        core.on_pushed(digest, 7);
+        for (const auto& [to, frame] : net.sent) {
+            const auto message = wire::decode_node(frame);
+            if (!message) continue;
+            if (const auto* ask = std::get_if<wire::HomeRequest>(&*message)) return ask->request;
+        }
+        FAIL("nobody was asked");
+        return RequestId{0};
+    };
+    const auto before = first_request();
+    disk.store.reset();
+    auto again = store::Store::open(disk.fs, disk.executor, store_options(1));
+    REQUIRE(again);
+    disk.store = std::move(*again);
+    CHECK(first_request() != before);
 }
