@@ -217,7 +217,12 @@ Result<std::shared_ptr<Partial>> PartialOps::open(Fs& fs,
         FR_TRY_ASSIGN(file, fs.open(path, OpenMode::create_new));
     }
     FR_TRY_ASSIGN(const auto found, file->size());
-    if (found != size) FR_TRY(file->truncate(size));
+    if (found != size) {
+        if (auto status = file->truncate(size); !status) {
+            if (!resumed) (void)fs.unlink(path);  // nobody knows of it yet
+            return tl::unexpected<Error>(std::move(status).error());
+        }
+    }
     auto partial = std::make_shared<Partial>(digest, size, file);
     if (!resumed) return partial;
     if (resumed->doubted || found != size) {

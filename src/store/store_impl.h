@@ -3,6 +3,7 @@
 // store_partials, store_uploads, store_blobs, store_room, store_tick.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <deque>
@@ -74,6 +75,11 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
         std::shared_ptr<Partial> open;
         bool dirty = false;
         [[nodiscard]] std::uint64_t size() const { return open ? open->size() : known.size; }
+        /// Bytes it was promised and has not written.
+        [[nodiscard]] std::uint64_t unwritten() const {
+            const auto& map = open ? open->map() : known.map;
+            return size() - std::min(size(), map.set_count() * chunk_size_for(size()));
+        }
     };
     std::map<Digest, Slot> slots;
     Instant next_deadline = {0};

@@ -42,35 +42,38 @@ void Store::Impl::open_partial(const Digest& digest,
             }
             return;
         }
+        // Until it is open again the slot stays, so that what is on the disk stays counted.
         std::optional<CachedPartial> known;
+        const std::uint64_t before = slot != slots.end() ? slot->second.size() : 0;
+        std::uint64_t others = unwritten_bytes();
+        std::uint64_t missing = size;
         if (slot != slots.end()) {
-            if (slot->second.size() == size) known = slot->second.known;
-            partial_bytes_ -= slot->second.size();
-            slots.erase(slot);
-        }
-        if (auto status = room_for(size); !status) {
-            if (known) {  // it may be resumed when there is room again
-                partial_bytes_ += size;
-                slots.emplace(digest, Slot{std::move(*known), nullptr, false});
+            others -= slot->second.unwritten();
+            if (before == size) {
+                known = slot->second.known;
+                missing = slot->second.unwritten();
             }
+        }
+        partial_bytes_ -= before;
+        if (auto status = room_for(size); !status) {
+            partial_bytes_ += before;
             done(tl::unexpected<Error>(std::move(status).error()));
             return;
         }
-        const std::uint64_t others = unwritten_bytes();
         partial_bytes_ += size;
         on_disk(
             lane_of(digest),
-            [shared = shared, digest, size, known, others,
+            [shared = shared, digest, size, known = std::move(known), missing, others,
              min_free = options_.min_free_bytes]() -> Result<std::shared_ptr<Partial>> {
-                FR_TRY(shared->free_space.room_for(size, min_free, others));
+                FR_TRY(shared->free_space.room_for(missing, min_free, others));
                 return PartialOps::open(shared->fs, shared->layout, digest, size, known);
             },
-            [this, digest, size, done](Result<std::shared_ptr<Partial>> opened) {
+            [this, digest, size, before, done](Result<std::shared_ptr<Partial>> opened) {
                 if (opened) {
-                    slots.emplace(digest, Slot{{}, *opened, true});
+                    slots.insert_or_assign(digest, Slot{{}, *opened, true});
                 } else {
                     partial_bytes_ -= size;
-                    index.cache([digest](CacheDb& cache) { return cache.erase_partial(digest); });
+                    partial_bytes_ += before;
                 }
                 done(std::move(opened));
             });
@@ -93,7 +96,9 @@ void Store::Impl::land(std::shared_ptr<ChunkLanding> landing,
             if (!landed) return;
             auto outcome = landed->outcome;
             if (outcome == ChunkOutcome::stored) {
-                outcome = PartialOps::record(*landing, landed->wrote);
+                // A partial that was revoked meanwhile lives on in another file, without this chunk.
+                outcome = landing->partial()->closed() ? ChunkOutcome::closed
+                                                       : PartialOps::record(*landing, landed->wrote);
             }
             const auto& partial = *landing->partial();
             const auto slot = slots.find(partial.digest());

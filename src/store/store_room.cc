@@ -41,12 +41,7 @@ void Store::Impl::tell_refused(const Error& why) const {
 /// What open and idle partial blobs were promised and have not written.
 std::uint64_t Store::Impl::unwritten_bytes() const {
     std::uint64_t sum = 0;
-    for (const auto& [digest, slot] : slots) {
-        const auto& map = slot.open ? slot.open->map() : slot.known.map;
-        const std::uint64_t written =
-            std::min(slot.size(), map.set_count() * chunk_size_for(slot.size()));
-        sum += slot.size() - written;
-    }
+    for (const auto& [digest, slot] : slots) sum += slot.unwritten();
     return sum;
 }
 

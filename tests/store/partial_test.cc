@@ -1,6 +1,7 @@
 // Chunks arrive in any order, from peers that may lie, twice, or never; what the map says is verified
 // must be what the file holds.
 #include <cerrno>
+#include <deque>
 
 #include "tests/store/rig.h"
 
@@ -10,6 +11,39 @@ using namespace fastreg::store;
 namespace {
 
 constexpr std::size_t kChunk = 128U << 10U;
+
+/// Holds back what the disk and its answers would do, until they are let go.
+class HoldingExecutor final : public Executor {
+  public:
+    void disk(std::uint64_t, std::function<void()> job, std::function<void()> then) override {
+        give(std::move(job), std::move(then));
+    }
+    void index(std::function<void()> job, std::function<void()> then) override {
+        give(std::move(job), std::move(then));
+    }
+    /// Every job is done at once, its answer waits.
+    void hold() { holding_ = true; }
+    void let_go() {
+        holding_ = false;
+        while (!waiting_.empty()) {
+            const auto then = std::move(waiting_.front());
+            waiting_.pop_front();
+            then();
+        }
+    }
+
+  private:
+    void give(const std::function<void()>& job, std::function<void()> then) {
+        job();
+        if (holding_) {
+            waiting_.push_back(std::move(then));
+        } else {
+            then();
+        }
+    }
+    bool holding_ = false;
+    std::deque<std::function<void()>> waiting_;
+};
 
 bool holds(const Partial& partial, const TestBlob& blob, ChunkIndex i) {
     Bytes data(blob.grid.size_of(i));
@@ -406,4 +440,77 @@ TEST_CASE("a partial blob begins anew when its size turns out to be another") {
     rig.store->open_partial(make_blob(1, 1).digest, kBlobSizeMax + 1,
                             [&](auto answer) { refused = answer.error(); });
     CHECK(refused->code == Errc::too_large);
+}
+
+TEST_CASE("a resume that is refused for want of room loses nothing, and stays counted") {
+    // The slot went and the file stayed: bytes that nobody counted and nobody removed.
+    const auto blob = make_blob(8 * kChunk, 18);
+    Rig rig;
+    (void)rig.filled(blob, 6);
+    rig.close();
+    const auto capacity = (1ULL << 40U) - *rig.fs.free_space(kDir);
+    rig.open();
+    const auto dropped = [&rig](const Digest& digest) {
+        std::optional<Status> status;
+        rig.store->drop_partial(digest, [&](Status s) { status = std::move(s); });
+        return status && *status;
+    };
+    const auto still_here = [&] {
+        const auto all = rig.store->partials();
+        return all.size() == 1 && all[0].map.set_count() == 6 &&
+               rig.store->totals().partial_bytes == blob.data.size();
+    };
+    rig.fs.set_capacity(capacity + kChunk);  // two chunks are missing
+    CHECK(rig.open_partial(blob).error().code == Errc::no_space);
+    CHECK(still_here());
+    auto other = blob;  // a peer claims another size
+    other.data.resize(9 * kChunk);
+    CHECK(rig.open_partial(other).error().code == Errc::no_space);
+    CHECK(still_here());
+    rig.fs.set_capacity(capacity + 4 * kChunk);  // room for what is missing, not for all of it
+    const auto resumed = rig.open_partial(blob);
+    REQUIRE(resumed);
+    CHECK((*resumed)->map().set_count() == 6);
+    CHECK(rig.store->totals().partial_bytes == blob.data.size());
+    REQUIRE(dropped(blob.digest));
+    CHECK(rig.store->totals().partial_bytes == 0);
+    for (const auto& file : rig.fs.files()) CHECK(file.find("/partial/") == std::string::npos);
+}
+
+TEST_CASE("a chunk that lands while a part is revoked is told as not kept") {
+    // It was called stored, and was missing from the file that took the place of the first.
+    test::MemoryFs fs;
+    HoldingExecutor executor;
+    log::set_level(log::Level::off);
+    const auto store = *Store::open(fs, executor, test_options());
+    const auto blob = make_blob(3 * kChunk, 19);
+    std::shared_ptr<Partial> partial;
+    store->open_partial(blob.digest, blob.data.size(), [&](auto opened) { partial = *opened; });
+    REQUIRE(partial);
+    const auto land = [&](ChunkIndex i, std::optional<ChunkOutcome>& outcome) {
+        const auto landing = *ChunkLanding::create(partial, i, blob.link(i), blob.link(i + 1));
+        store->land(landing, 0, make_block(blob.chunk(i)), std::nullopt,
+                    [&](ChunkOutcome o) { outcome = o; });
+    };
+    std::optional<ChunkOutcome> first;
+    land(0, first);
+    REQUIRE(first == ChunkOutcome::stored);
+    executor.hold();
+    std::optional<ChunkOutcome> late;
+    land(1, late);
+    ChunkMap wrong(3);
+    wrong.set(0);
+    std::shared_ptr<Partial> kept;
+    store->revoke(partial, wrong, [&](auto copied) { kept = *copied; });
+    executor.let_go();
+    CHECK(late == ChunkOutcome::closed);
+    REQUIRE(kept);
+    CHECK(kept->map().set_count() == 0);
+    partial = kept;
+    for (ChunkIndex i = 0; i < 3; ++i) {
+        std::optional<ChunkOutcome> again;
+        land(i, again);
+        CHECK(again == ChunkOutcome::stored);
+    }
+    CHECK(kept->map().full());
 }
