@@ -212,23 +212,29 @@ void Downloads::need_chain(const transfer::NeedChain& action) {
 
 void Downloads::unverify(const transfer::Unverify& action) {
     const auto at = downloads_.find(action.digest);
-    if (at == downloads_.end() || !at->second.partial) return;
-    const auto partial = std::exchange(at->second.partial, nullptr);
+    if (at == downloads_.end() || !at->second.size) return;
+    Download& download = at->second;
+    cut_streams(action, ChunkGrid(*download.size), download);
+    download.wrong.insert(download.wrong.end(), action.chunks.begin(), action.chunks.end());
+    if (download.partial) revoke(action.digest, download);  // else it goes on when the one before has ended
+}
+
+void Downloads::revoke(const Digest& digest, Download& download) {
+    const auto partial = std::exchange(download.partial, nullptr);
     ChunkMap wrong(partial->grid().count());
-    for (const ChunkIndex chunk : action.chunks) wrong.set(chunk);
-    cut_streams(action, partial->grid(), at->second);
-    parts_.store.revoke(partial, wrong,
-                        [this, digest = action.digest](Result<std::shared_ptr<store::Partial>> kept) {
-                            const auto download = downloads_.find(digest);
-                            if (download == downloads_.end()) return;
-                            if (kept) {
-                                download->second.partial = std::move(*kept);
-                            } else {
-                                parts_.transfer.cancel(parts_.now(), digest, parts_.transfer_out);
-                                fail_all(digest, kept.error());
-                            }
-                            parts_.drain();
-                        });
+    for (const ChunkIndex chunk : std::exchange(download.wrong, {})) wrong.set(chunk);
+    parts_.store.revoke(partial, wrong, [this, digest](Result<std::shared_ptr<store::Partial>> kept) {
+        const auto at = downloads_.find(digest);
+        if (at == downloads_.end()) return;
+        if (kept) {
+            at->second.partial = std::move(*kept);
+            if (!at->second.wrong.empty()) revoke(digest, at->second);
+        } else {
+            parts_.transfer.cancel(parts_.now(), digest, parts_.transfer_out);
+            fail_all(digest, kept.error());
+        }
+        parts_.drain();
+    });
 }
 
 /// A client that was given a byte of these chunks must not see its body completed.

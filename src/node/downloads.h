@@ -73,7 +73,8 @@ class Downloads {
         std::optional<std::uint64_t> size;
         bool durable = false;
         bool finishing = false;
-        std::shared_ptr<store::Partial> partial;
+        std::shared_ptr<store::Partial> partial;  // none while chunks of it are revoked
+        std::vector<ChunkIndex> wrong;            // to be revoked next
         std::vector<Done> waiters;
         std::vector<StreamId> streams;
         Instant since;
@@ -98,6 +99,7 @@ class Downloads {
     /// Out of the list, for its last news; nothing when it was closed.
     [[nodiscard]] std::optional<Stream> take_stream(StreamId id);
     void advance_streams(const Digest& digest, Download& download, bool complete);
+    void revoke(const Digest& digest, Download& download);
     void cut_streams(const transfer::Unverify& action, const ChunkGrid& grid, Download& download);
     void fail_all(const Digest& digest, const Error& error);
     [[nodiscard]] Result<std::shared_ptr<store::File>> file_of(const Digest& digest);

@@ -4,6 +4,8 @@
 #include <cerrno>
 
 #include "tests/node/rig.h"
+#include "tests/store/rig.h"
+#include "tests/support/holding_executor.h"
 
 using namespace fastreg;
 using namespace fastreg::node;
@@ -42,4 +44,58 @@ TEST_CASE("a blob that cannot be read just now is an error to who wants it, not 
     REQUIRE(told.size() == 2);
     CHECK(told[1]);
     CHECK(disk.store->find(digest)->verified);
+}
+
+namespace {
+
+/// A node whose disk may be made to wait, with a blob of three chunks on its way into it.
+struct Pulling {
+    Pulling() {
+        core.start({});
+        core.downloads().acquire(blob.digest, blob.data.size(), false, std::nullopt,
+                                 [this](Status status) { told.push_back(std::move(status)); });
+        store->open_partial(blob.digest, blob.data.size(), [this](auto opened) { partial = *opened; });
+        REQUIRE(partial);
+    }
+    static std::unique_ptr<store::Store> open(fastreg::test::MemoryFs& fs, store::Executor& executor) {
+        log::set_level(log::Level::off);
+        auto opened = store::Store::open(fs, executor, store_options(1));
+        if (!opened) FAIL(describe(opened.error()));
+        return std::move(*opened);
+    }
+    void land(ChunkIndex i) {
+        const auto landing =
+            store::ChunkLanding::create(partial, i, blob.link(i), blob.link(i + 1));
+        REQUIRE(landing);
+        std::optional<store::ChunkOutcome> outcome;
+        store->land(*landing, 0, store::make_block(blob.chunk(i)), std::nullopt,
+                    [&](store::ChunkOutcome o) { outcome = o; });
+        REQUIRE(outcome == store::ChunkOutcome::stored);
+    }
+
+    store::TestBlob blob = store::make_blob(3 * kChunkSizeMin, 1);
+    fastreg::test::MemoryFs fs;
+    fastreg::test::HoldingExecutor executor;
+    std::unique_ptr<store::Store> store = open(fs, executor);
+    SilentNet net;
+    Core core{net, *store, core_options("lone"), Rng(1)};
+    std::shared_ptr<store::Partial> partial;
+    std::vector<Status> told;
+};
+
+}  // namespace
+
+TEST_CASE("chunks found wrong while others are being revoked are revoked as well") {
+    // The second finding was dropped: its chunks stayed "verified" and were served to others.
+    Pulling pull;
+    for (const ChunkIndex i : {0U, 1U, 2U}) pull.land(i);
+    pull.executor.hold();
+    pull.core.downloads().unverify({pull.blob.digest, {0}});
+    pull.core.downloads().unverify({pull.blob.digest, {2}});
+    pull.executor.let_go();
+    const auto left = pull.store->partials();
+    REQUIRE(left.size() == 1);
+    CHECK_FALSE(left[0].map.has(0));
+    CHECK(left[0].map.has(1));
+    CHECK_FALSE(left[0].map.has(2));
 }

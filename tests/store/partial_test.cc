@@ -1,9 +1,9 @@
 // Chunks arrive in any order, from peers that may lie, twice, or never; what the map says is verified
 // must be what the file holds.
 #include <cerrno>
-#include <deque>
 
 #include "tests/store/rig.h"
+#include "tests/support/holding_executor.h"
 
 using namespace fastreg;
 using namespace fastreg::store;
@@ -11,39 +11,6 @@ using namespace fastreg::store;
 namespace {
 
 constexpr std::size_t kChunk = 128U << 10U;
-
-/// Holds back what the disk and its answers would do, until they are let go.
-class HoldingExecutor final : public Executor {
-  public:
-    void disk(std::uint64_t, std::function<void()> job, std::function<void()> then) override {
-        give(std::move(job), std::move(then));
-    }
-    void index(std::function<void()> job, std::function<void()> then) override {
-        give(std::move(job), std::move(then));
-    }
-    /// Every job is done at once, its answer waits.
-    void hold() { holding_ = true; }
-    void let_go() {
-        holding_ = false;
-        while (!waiting_.empty()) {
-            const auto then = std::move(waiting_.front());
-            waiting_.pop_front();
-            then();
-        }
-    }
-
-  private:
-    void give(const std::function<void()>& job, std::function<void()> then) {
-        job();
-        if (holding_) {
-            waiting_.push_back(std::move(then));
-        } else {
-            then();
-        }
-    }
-    bool holding_ = false;
-    std::deque<std::function<void()>> waiting_;
-};
 
 bool holds(const Partial& partial, const TestBlob& blob, ChunkIndex i) {
     Bytes data(blob.grid.size_of(i));
@@ -480,7 +447,7 @@ TEST_CASE("a resume that is refused for want of room loses nothing, and stays co
 TEST_CASE("a chunk that lands while a part is revoked is told as not kept") {
     // It was called stored, and was missing from the file that took the place of the first.
     test::MemoryFs fs;
-    HoldingExecutor executor;
+    test::HoldingExecutor executor;
     log::set_level(log::Level::off);
     const auto store = *Store::open(fs, executor, test_options());
     const auto blob = make_blob(3 * kChunk, 19);
