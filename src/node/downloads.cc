@@ -373,6 +373,7 @@ void Downloads::fail_all(const Digest& digest, const Error& error) {
         meters->blob_fetched(download.size.value_or(0), parts_.now() - download.since, false);
     }
     parts_.directory.on_gone(parts_.now(), digest, parts_.directory_out);
+    parts_.store.park_partial(digest);
     for (auto& waiter : download.waiters) waiter(Status(tl::unexpect, error));
     for (const StreamId id : download.streams) {
         if (const auto stream = take_stream(id)) {

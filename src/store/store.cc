@@ -91,6 +91,9 @@ void Store::revoke(std::shared_ptr<Partial> partial,
 void Store::finish_partial(std::shared_ptr<Partial> partial, Durability durability, Done done) {
     impl_->finish_partial(std::move(partial), durability, std::move(done));
 }
+void Store::park_partial(const Digest& digest) {
+    impl_->park_partial(digest);
+}
 void Store::drop_partial(const Digest& digest, Done done) {
     impl_->drop_partial(digest, std::move(done));
 }

@@ -144,6 +144,9 @@ class Store {
                 Answer<std::shared_ptr<Partial>> done);
     /// The map must be full. See Durability. The proven chain is kept with the blob.
     void finish_partial(std::shared_ptr<Partial> partial, Durability durability, Done done);
+    /// Nobody fills it now. The file is synced and closed, its map is kept so that open_partial goes on
+    /// with it. It goes when it was idle for an hour, or as the oldest when a write finds no room.
+    void park_partial(const Digest& digest);
     /// Removes the file. Landings on their way are dropped.
     void drop_partial(const Digest& digest, Done done);
 

@@ -37,6 +37,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
                 const ChunkMap& wrong,
                 Answer<std::shared_ptr<Partial>> done);
     void finish_partial(std::shared_ptr<Partial> partial, Durability durability, Done done);
+    void park_partial(const Digest& digest);
     void drop_partial(const Digest& digest, Done done);
     void ask_room(std::uint64_t bytes, Done done);
     void begin_upload(Answer<std::shared_ptr<UploadFile>> done, HashAlg alg);
@@ -74,6 +75,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
         CachedPartial known;  // only while it is not open
         std::shared_ptr<Partial> open;
         bool dirty = false;
+        Instant idle_since = {0};  // of one that is not open; 0 until the next tick
         [[nodiscard]] std::uint64_t size() const { return open ? open->size() : known.size; }
         /// Bytes it was promised and has not written.
         [[nodiscard]] std::uint64_t unwritten() const {
@@ -152,6 +154,8 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     static Result<Hashed> hash_file(Shared& shared, const std::string& path, HashAlg alg);
     void verify_inside(const Digest& digest, std::function<void(Result<VerifyReport>, Chain)> done);
     void persist_partials();
+    void drop_idle_partials(Instant now);
+    void drop_inside(const Digest& digest, Done done);  // inside the gate
     void persist_touches();
     void forget_slot(const Digest& digest);
     void forget_upload(UploadFile& upload);
@@ -161,7 +165,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     [[nodiscard]] std::uint64_t unwritten_bytes() const;
     void looked(std::uint64_t free, std::uint64_t used, std::uint64_t promised);
     /// Tells the observer when it was for lack of space.
-    void tell_refused(const Error& why) const;
+    void tell_refused(const Error& why);
     [[nodiscard]] std::string temporary(std::string_view kind);
     [[nodiscard]] std::uint64_t wall_ms() const { return options_.wall_ms(); }
     [[nodiscard]] static std::uint64_t lane_of(const Digest& digest) {
@@ -238,6 +242,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     std::uint64_t uploads_ = 0;
     std::uint64_t upload_bytes_ = 0;
     std::uint64_t partial_bytes_ = 0;
+    bool room_refused_ = false;  // since the last tick
     std::uint64_t dirty_bytes_ = 0;  // landed since the chunk maps were written
     std::uint64_t free_bytes_ = 0;
     std::uint64_t disk_capacity_ = 0;  // what may be used by the last look at the file system

@@ -368,7 +368,7 @@ Status Store::Impl::reconcile_partials(std::vector<CachedPartial> cached) {
         const auto row = digest ? rows.find(*digest) : rows.end();
         if (row != rows.end() && !catalog.find(*digest)) {
             partial_bytes_ += row->second.size;
-            slots.emplace(*digest, Slot{std::move(row->second), nullptr, false});
+            slots.emplace(*digest, Slot{std::move(row->second), nullptr, false, {0}});
             rows.erase(row);
         } else if (digest || std::ranges::any_of(kTemporaries, [&](std::string_view prefix) {
                        return entry.name.starts_with(prefix);

@@ -9,6 +9,8 @@ namespace {
 
 /// Chunk maps are written when this much has landed since the last time, or after 250 ms.
 constexpr std::uint64_t kPersistBytes = 64ULL << 20U;
+/// How long a partial blob that nobody fills is kept for a pull that goes on.
+constexpr Duration kIdleMax = 1h;
 
 }  // namespace
 
@@ -70,7 +72,7 @@ void Store::Impl::open_partial(const Digest& digest,
             },
             [this, digest, size, before, done](Result<std::shared_ptr<Partial>> opened) {
                 if (opened) {
-                    slots.insert_or_assign(digest, Slot{{}, *opened, true});
+                    slots.insert_or_assign(digest, Slot{{}, *opened, true, {0}});
                 } else {
                     partial_bytes_ -= size;
                     partial_bytes_ += before;
@@ -185,24 +187,83 @@ void Store::Impl::finish_partial(std::shared_ptr<Partial> partial, Durability du
     });
 }
 
-void Store::Impl::drop_partial(const Digest& digest, Done done) {
-    gate_.enter(digest, [this, digest, done = std::move(done)] {
+void Store::Impl::park_partial(const Digest& digest) {
+    gate_.enter(digest, [this, digest] {
         const auto slot = slots.find(digest);
-        if (slot == slots.end()) {
-            done({});
+        if (slot == slots.end() || !slot->second.open) {
             gate_.leave(digest);
             return;
         }
-        if (slot->second.open) PartialOps::close(*slot->second.open);
+        const auto partial = slot->second.open;
+        PartialOps::close(*partial);
+        if (partial->map().set_count() == 0) {
+            drop_inside(digest, [this, digest](const Status&) { gate_.leave(digest); });
+            return;
+        }
         on_disk(
-            lane_of(digest),
-            [shared = shared, digest] { return shared->fs.unlink(shared->layout.partial(digest)); },
-            [this, digest, done](Status status) {
-                forget_slot(digest);
-                done(unless_missing(std::move(status)));
+            lane_of(digest), [file = partial->file()] { return file->fdatasync(); },
+            [this, digest](const Status& synced) {
+                auto& parked = slots.at(digest);
+                CachedPartial known = PartialOps::snapshot(*parked.open);
+                known.doubted = !synced;
+                index.cache([known](CacheDb& cache) { return cache.put_partial(known); });
+                parked = Slot{std::move(known), nullptr, false, {0}};
                 gate_.leave(digest);
             });
     });
+}
+
+void Store::Impl::drop_partial(const Digest& digest, Done done) {
+    gate_.enter(digest, [this, digest, done = std::move(done)] {
+        drop_inside(digest, [this, digest, done](Status status) {
+            done(std::move(status));
+            gate_.leave(digest);
+        });
+    });
+}
+
+void Store::Impl::drop_inside(const Digest& digest, Done done) {
+    const auto slot = slots.find(digest);
+    if (slot == slots.end()) {
+        done({});
+        return;
+    }
+    if (slot->second.open) PartialOps::close(*slot->second.open);
+    on_disk(
+        lane_of(digest),
+        [shared = shared, digest] { return shared->fs.unlink(shared->layout.partial(digest)); },
+        [this, digest, done = std::move(done)](Status status) {
+            forget_slot(digest);
+            done(unless_missing(std::move(status)));
+        });
+}
+
+/// Those that were not resumed in time, and the oldest one each time there was no room for something.
+void Store::Impl::drop_idle_partials(Instant now) {
+    std::vector<Digest> over;
+    auto oldest = slots.end();
+    for (auto at = slots.begin(); at != slots.end(); ++at) {
+        Slot& slot = at->second;
+        if (slot.open) continue;
+        if (slot.idle_since == Instant{0}) slot.idle_since = now;
+        if (now >= slot.idle_since + kIdleMax) over.push_back(at->first);
+        if (oldest == slots.end() || slot.idle_since < oldest->second.idle_since) oldest = at;
+    }
+    if (std::exchange(room_refused_, false) && over.empty() && oldest != slots.end()) {
+        over.push_back(oldest->first);
+    }
+    for (const Digest& digest : over) {
+        slots.at(digest).idle_since = now;  // told once
+        gate_.enter(digest, [this, digest] {
+            const auto slot = slots.find(digest);
+            if (slot == slots.end() || slot->second.open) {  // it was resumed after all
+                gate_.leave(digest);
+                return;
+            }
+            log::info("partial.dropped", {{"digest", digest.brief()}, {"bytes", slot->second.size()}});
+            drop_inside(digest, [this, digest](const Status&) { gate_.leave(digest); });
+        });
+    }
 }
 
 /// Gives back what was reserved for it.

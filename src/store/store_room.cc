@@ -34,8 +34,10 @@ void Store::Impl::ask_room(std::uint64_t bytes, Done done) {
         answer);
 }
 
-void Store::Impl::tell_refused(const Error& why) const {
-    if (why.code == Errc::no_space && observer.on_no_space) observer.on_no_space();
+void Store::Impl::tell_refused(const Error& why) {
+    if (why.code != Errc::no_space) return;
+    room_refused_ = true;
+    if (observer.on_no_space) observer.on_no_space();
 }
 
 /// What open and idle partial blobs were promised and have not written.

@@ -43,6 +43,7 @@ void Store::Impl::tick(Instant now) {
             back_up_if_changed();
         }
     }
+    drop_idle_partials(now);
     verify_next();
     settle();
     next_deadline = std::min({persist_at_, touch_at_, look_at_});

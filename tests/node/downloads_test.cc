@@ -99,3 +99,17 @@ TEST_CASE("chunks found wrong while others are being revoked are revoked as well
     CHECK(left[0].map.has(1));
     CHECK_FALSE(left[0].map.has(2));
 }
+
+TEST_CASE("a pull that failed leaves no file open, and the next one goes on where it was") {
+    // Its partial blob stayed open for ever, with all the room it was promised.
+    Pulling pull;
+    pull.land(1);
+    const std::weak_ptr<store::Partial> before = std::exchange(pull.partial, nullptr);
+    pull.core.downloads().failed({pull.blob.digest, Error{Errc::not_found, 0, "nobody has it"}});
+    REQUIRE(pull.told.size() == 1);
+    CHECK_FALSE(pull.told[0]);
+    CHECK(before.expired());
+    pull.store->open_partial(pull.blob.digest, pull.blob.data.size(),
+                             [&](auto opened) { pull.partial = *opened; });
+    CHECK(pull.partial->map().set_count() == 1);
+}

@@ -481,3 +481,55 @@ TEST_CASE("a chunk that lands while a part is revoked is told as not kept") {
     }
     CHECK(kept->map().full());
 }
+
+TEST_CASE("a partial blob that nobody fills is closed, and goes in the end") {
+    // Each failed pull held a descriptor and its room for as long as the node ran.
+    const auto blob = make_blob(8 * kChunk, 20);
+    const auto other = make_blob(8 * kChunk, 21);
+    Rig rig;
+    std::weak_ptr<Partial> open = rig.filled(blob, 3);
+    const auto park = [&](const Digest& digest) { rig.store->park_partial(digest); };
+    const auto parked = [&] { return rig.store->partials().size(); };
+    park(blob.digest);
+    CHECK(open.expired());
+    REQUIRE(parked() == 1);
+    CHECK(rig.store->partials()[0].map.set_count() == 3);
+    CHECK(rig.store->totals().partial_bytes == blob.data.size());
+
+    SUBCASE("a later pull goes on with it, also after a stop") {
+        if (rig.store->find(blob.digest)) FAIL("it is not whole");
+        rig.close();
+        rig.open();
+        auto resumed = rig.open_partial(blob);
+        REQUIRE(resumed);
+        CHECK((*resumed)->map().set_count() == 3);
+        rig.store->tick(Instant{1'000'000'000});
+        rig.store->tick(Instant{1'000'000'000} + 2h);  // who fills it may take long
+        CHECK(parked() == 1);
+        for (ChunkIndex i = 3; i < 8; ++i) CHECK(rig.land(*resumed, blob, i) == ChunkOutcome::stored);
+        REQUIRE(rig.finish(*resumed, Durability::durable));
+        CHECK(rig.read(blob.digest) == blob.data);
+        return;
+    }
+    SUBCASE("one that holds nothing goes at once") {
+        REQUIRE(rig.open_partial(other));
+        park(other.digest);
+        CHECK(parked() == 1);
+        CHECK(rig.store->totals().partial_bytes == blob.data.size());
+        return;
+    }
+    rig.store->tick(Instant{1'000'000'000});
+    SUBCASE("after an hour") {
+        rig.store->tick(Instant{1'000'000'000} + 59min);
+        CHECK(parked() == 1);
+        rig.store->tick(Instant{1'000'000'000} + 1h);
+    }
+    SUBCASE("when there is no room for something else") {
+        rig.fs.set_capacity((1ULL << 40U) - *rig.fs.free_space(kDir) + 6 * kChunk);
+        CHECK(rig.open_partial(other).error().code == Errc::no_space);
+        rig.store->tick(Instant{2'000'000'000});
+    }
+    CHECK(parked() == 0);
+    CHECK(rig.store->totals().partial_bytes == 0);
+    for (const auto& file : rig.fs.files()) CHECK(file.find("/partial/") == std::string::npos);
+}
