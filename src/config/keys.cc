@@ -102,7 +102,7 @@ const std::array kKeys{
     Key{"log.format", Type::log_format, "text|json", "text", 0, 0, kRestart,
         "How a line of the log looks. Logs go to standard error.", FR_AT(log.format)},
 
-    Key{"limits.manifest-bytes", Type::size, "SIZE", "4MiB", 64 * kKiB, 64 * kMiB, kRestart,
+    Key{"limits.manifest-bytes", Type::size, "SIZE", "4MiB", 64 * kKiB, 4 * kMiB, kRestart,
         "The largest manifest taken or given.", FR_AT(limits.manifest_bytes)},
     Key{"limits.blob-bytes", Type::size, "SIZE", "1TiB", 1 * kMiB, 1 * kTiB, kRestart,
         "The largest blob taken or given.", FR_AT(limits.blob_bytes)},

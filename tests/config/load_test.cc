@@ -145,6 +145,11 @@ TEST_CASE("a value outside its limits is refused with the limits") {
     CHECK(has(refusal("[log]\nlevel = \"loud\"\n"), "trace, debug, info"));
 }
 
+TEST_CASE("a limit of manifests over what the registry reads is refused") {
+    // 413 at 4 MiB although the configuration says 16 would send the operator looking for a proxy.
+    CHECK(has(refusal("[limits]\nmanifest-bytes = \"5MiB\"\n"), "outside 64KiB to 4MiB"));
+}
+
 TEST_CASE("an address that cannot serve its purpose is refused at once") {
     // Found at start, not when the first peer fails to dial.
     CHECK(has(refusal("[http]\nlisten = \"8080\"\n"), "has no port"));
