@@ -15,6 +15,10 @@ namespace {
 // The admin socket of the data directory that the flag names, or else the configuration.
 Result<AdminTarget> find_node(const Invocation& invocation) {
     if (!invocation.admin.empty()) {
+        // The `ready` line and `status` name the socket; whoever copies it means it.
+        if (invocation.admin.find('/') != std::string::npos) {
+            return AdminTarget{config::absolute(invocation.admin, working_dir()), {}};
+        }
         auto address = Endpoint::parse(invocation.admin);
         if (!address) return fail(Errc::invalid_argument, "--admin: " + address.error().what);
         if (address->port == 0) {

@@ -235,6 +235,7 @@ TEST_CASE("no node is exit code 3 for every command that needs one, with what to
     CHECK(nobody.code() == 3);
     CHECK(nobody.says("is it running, with that address as its admin.listen?"));
     CHECK(run_cli({"status", "--admin", "no-port"}).code() == 2);
+    CHECK(run_cli({"status", "--admin", empty.path() + "/admin.sock"}).says("at " + empty.path() + "/admin.sock"));
     const Ran zero = run_cli({"status", "--admin", "127.0.0.1:0"});
     CHECK(zero.code() == 2);
     CHECK(zero.says("the port may not be 0"));
