@@ -103,22 +103,30 @@ void HttpConnection::update_watch() {
     }
 }
 
+std::size_t HttpConnection::receive(std::span<std::byte> room) {
+    ssize_t n = -1;
+    do {
+        n = ::recv(socket_.get(), room.data(), room.size(), 0);
+    } while (n < 0 && errno == EINTR);
+    if (n > 0) {
+        worker_.meters().bytes_in.add(static_cast<std::uint64_t>(n));
+        return static_cast<std::size_t>(n);
+    }
+    if (n == 0) {
+        on_stream_end();
+    } else if (errno != EAGAIN && errno != EWOULDBLOCK) {
+        close();
+    }
+    return 0;
+}
+
 bool HttpConnection::read_some() {
     if (can_read_direct()) return read_direct();
     const std::span<std::byte> scratch = worker_.scratch();
-    const ssize_t n = ::recv(socket_.get(), scratch.data(), scratch.size(), 0);
-    if (n == 0) {
-        on_stream_end();
-        return false;
-    }
-    if (n < 0) {
-        if (errno == EINTR) return true;
-        if (errno != EAGAIN && errno != EWOULDBLOCK) close();
-        return false;
-    }
-    worker_.meters().bytes_in.add(static_cast<std::uint64_t>(n));
+    const std::size_t got = receive(scratch);
+    if (got == 0) return false;
     if (phase_ == Phase::lingering) return true;
-    const ByteView fresh = scratch.first(static_cast<std::size_t>(n));
+    const ByteView fresh = scratch.first(got);
     if (phase_ == Phase::in_hand && body_ != Body::reading) {
         tail_ += as_text(fresh);
         return true;

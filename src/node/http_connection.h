@@ -64,6 +64,8 @@ class HttpConnection final : public uv::PollHandler {
     void begin_request(http::Request request);
     void refuse_request(int status, const std::string& what);
     [[nodiscard]] bool wants_input() const;
+    /// Bytes from the socket; 0: nothing now, or the connection came to its end.
+    [[nodiscard]] std::size_t receive(std::span<std::byte> room);
     [[nodiscard]] bool read_some();  // false: the socket is empty or broken
     void on_stream_end();
 

@@ -1,8 +1,6 @@
 // Request bodies: out of the socket into blocks, to whoever asked for them.
-#include <sys/socket.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 
 #include "node/http_connection.h"
@@ -110,18 +108,8 @@ bool HttpConnection::read_direct() {
     if (!have_block()) return false;
     const std::span<std::byte> room = block_.room().subspan(block_fill_);
     const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(room.size(), body_left_));
-    const ssize_t n = ::recv(socket_.get(), room.data(), want, 0);
-    if (n == 0) {
-        on_stream_end();
-        return false;
-    }
-    if (n < 0) {
-        if (errno == EINTR) return true;
-        if (errno != EAGAIN && errno != EWOULDBLOCK) close();
-        return false;
-    }
-    const auto got = static_cast<std::size_t>(n);
-    worker_.meters().bytes_in.add(got);
+    const std::size_t got = receive(room.first(want));
+    if (got == 0) return false;
     const http::ParseStep step = parser_.feed(room.first(got));
     FR_ASSERT(step.consumed == got && std::holds_alternative<http::BodyData>(step.event));
     block_fill_ += got;
