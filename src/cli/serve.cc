@@ -37,11 +37,11 @@ Exit serve(const Invocation& invocation, const Console& console) {
     }
     log::start(config->log.level, config->log.format);
     if (const auto made = node::prepare_data_dir(config->data_dir); !made) {
-        console.complain(describe(made.error()));
+        console.complain(describe(node::explain_full(config->data_dir, made.error())));
         return Exit::failed;
     }
     if (const auto key = node::load_or_make_key(*config); !key) {
-        console.complain(describe(key.error()));
+        console.complain(describe(node::explain_full(config->data_dir, key.error())));
         // A key that is missing or malformed is for the operator to mend, like a flag.
         const Errc code = key.error().code;
         const bool usage = code == Errc::not_found || code == Errc::invalid_argument;
@@ -53,7 +53,7 @@ Exit serve(const Invocation& invocation, const Console& console) {
     };
     const auto served = node::run(*config, reread);
     if (served) return Exit::done;
-    console.complain(describe(served.error()));
+    console.complain(describe(node::explain_full(config->data_dir, served.error())));
     return served.error().code == Errc::invalid_argument ? Exit::usage : Exit::failed;
 }
 

@@ -24,6 +24,9 @@ Status prepare_data_dir(const std::string& path) {
     std::filesystem::create_directories(path, error);
     const int reason = error.value();
     if (reason == EROFS || reason == EACCES || reason == EPERM) return not_writable(path, reason);
+    if (reason == ENOSPC || reason == EDQUOT) {
+        return fail(Errc::no_space, "the directory cannot be made", reason);
+    }
     std::error_code ignored;
     if (error || !std::filesystem::is_directory(path, ignored)) {
         return fail(Errc::io,
@@ -33,6 +36,14 @@ Status prepare_data_dir(const std::string& path) {
     }
     if (::access(path.c_str(), W_OK | X_OK) != 0) return not_writable(path, errno);
     return {};
+}
+
+Error explain_full(const std::string& path, Error error) {
+    if (error.code != Errc::no_space && error.os_errno != ENOSPC && error.os_errno != EDQUOT) return error;
+    return {Errc::no_space, 0,
+            "the file system of the data directory " + path +
+                " is full: free some space on it, or name another directory with --data-dir (" +
+                describe(error) + ")"};
 }
 
 }  // namespace fastreg::node

@@ -11,4 +11,7 @@ namespace fastreg::node {
 /// A directory at `path` that this user may write to. The error says what to do.
 [[nodiscard]] Status prepare_data_dir(const std::string& path);
 
+/// Why a start on the directory at `path` failed; when there was no space, with what to do then.
+[[nodiscard]] Error explain_full(const std::string& path, Error error);
+
 }  // namespace fastreg::node

@@ -42,6 +42,10 @@ Result<std::unique_ptr<CacheDb>> CacheDb::open(const std::string& path,
     return cache;
 }
 
+Status CacheDb::check_version(Fs& fs, const std::string& path) {
+    return store::check_version(fs, path, std::size(kCacheMigrations));
+}
+
 Status CacheDb::prepare_all() {
     FR_TRY_ASSIGN(put_blob_, db_.prepare("INSERT OR REPLACE INTO blobs VALUES(?1, ?2, ?3, ?4)"));
     FR_TRY_ASSIGN(set_synced_, db_.prepare("UPDATE blobs SET synced = 1 WHERE digest = ?1"));

@@ -41,6 +41,8 @@ class CacheDb {
     [[nodiscard]] static Result<std::unique_ptr<CacheDb>> open(const std::string& path,
                                                                const std::string& vfs,
                                                                bool check);
+    /// store/schema.h.
+    [[nodiscard]] static Status check_version(Fs& fs, const std::string& path);
 
     /// Runs `work` in one transaction; its error, or that of the commit, undoes everything. What was
     /// committed is durable only after checkpoint().

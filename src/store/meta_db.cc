@@ -42,6 +42,10 @@ Result<std::unique_ptr<MetaDb>> MetaDb::open(const std::string& path,
     return meta;
 }
 
+Status MetaDb::check_version(Fs& fs, const std::string& path) {
+    return store::check_version(fs, path, std::size(kMetaMigrations));
+}
+
 Status MetaDb::prepare_all() {
     FR_TRY_ASSIGN(get_identity_, db_.prepare("SELECT value FROM identity WHERE name = ?1"));
     FR_TRY_ASSIGN(put_identity_, db_.prepare("INSERT OR REPLACE INTO identity VALUES(?1, ?2)"));

@@ -39,6 +39,8 @@ class MetaDb {
     [[nodiscard]] static Result<std::unique_ptr<MetaDb>> open(const std::string& path,
                                                               const std::string& vfs,
                                                               bool check);
+    /// store/schema.h.
+    [[nodiscard]] static Status check_version(Fs& fs, const std::string& path);
 
     /// Runs `work` in one transaction; its error, or that of the commit, undoes everything.
     Status transaction(const std::function<Status(MetaDb&)>& work);

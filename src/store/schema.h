@@ -6,6 +6,7 @@
 #include <span>
 
 #include "base/digest.h"
+#include "store/fs.h"
 #include "store/sqlite.h"
 
 namespace fastreg::store {
@@ -18,6 +19,10 @@ enum class Synchronous { normal, full };
 /// Sets the pragmas, refuses a file written by a newer version (Errc::unsupported, both versions
 /// named) before changing anything in it, and runs the missing migrations in one transaction.
 Status prepare_database(Db& db, Synchronous synchronous, std::span<const Migration> migrations);
+
+/// Refuses as above by the file's header alone; nothing is opened for writing. A file that is not there,
+/// or is no database, is left for later to judge. What a log beside the file holds is not seen.
+Status check_version(Fs& fs, const std::string& path, std::size_t newest);
 
 /// The key of a digest in a table: the algorithm's number, then the raw bytes.
 [[nodiscard]] Bytes digest_key(const Digest& digest);

@@ -89,6 +89,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
   private:
     // store_open.cc
     Status make_layout();
+    Status check_versions();
     Status take_lock();
     Status mark_running();
     Status open_meta();

@@ -34,6 +34,7 @@ Store::Impl::Impl(Executor& executor, Options options, std::shared_ptr<Shared> s
 
 Status Store::Impl::start() {
     index.set_owner(weak_from_this());
+    FR_TRY(check_versions());
     FR_TRY(take_lock());
     FR_TRY(mark_running());
     FR_TRY(make_layout());
@@ -56,6 +57,12 @@ Status Store::Impl::start() {
                                {"unverified", unverified_.size()},
                                {"clean", !unclean_}});
     return {};
+}
+
+/// Before anything is touched: what a newer version wrote is left as it is.
+Status Store::Impl::check_versions() {
+    FR_TRY(MetaDb::check_version(shared->fs, shared->layout.meta_db()));
+    return CacheDb::check_version(shared->fs, shared->layout.cache_db());
 }
 
 Status Store::Impl::take_lock() {

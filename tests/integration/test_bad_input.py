@@ -337,9 +337,9 @@ def test_a_body_without_a_length_is_not_read_past_its_refusal():
             node.stop()
 
 
-def refused(flags, words, code=None, data_dir=None, env=None):
-    """A start that must fail with these words, soon."""
-    done = subprocess.run([FASTREG, "serve", *flags], capture_output=True, text=True, timeout=60,
+def refused(flags, words, code=None, env=None, through=()):
+    """A start that must fail with these words, soon; `through` is a command that starts it."""
+    done = subprocess.run([*through, os.path.abspath(FASTREG), "serve", *flags], capture_output=True, text=True, timeout=60,
                           env={**os.environ, **(env or {})}, check=False)
     check(done.returncode != 0, f"{flags} was accepted")
     if code is not None:
@@ -372,17 +372,89 @@ def test_starts_that_cannot_be():
             f.write('replicas = "many"\n')
         refused(["--data-dir", base, *free, "--config", config], ["replicas", "bad.toml:1"], code=2)
         refused(["--data-dir", "/proc/nowhere", *free], ["/proc/nowhere"])
-        newer = os.path.join(mesh.root, "newer")
-        second = subprocess.Popen([FASTREG, "serve", "--data-dir", newer, *free], stdout=subprocess.DEVNULL,
-                                  stderr=subprocess.DEVNULL)
-        until(lambda: os.path.exists(os.path.join(newer, "ready.json")), "the node that is to grow old", 20)
-        second.send_signal(signal.SIGTERM)
-        second.wait(30)
-        import sqlite3  # the schema version is SQLite's own user_version
-        with sqlite3.connect(os.path.join(newer, "meta.db")) as db:
-            db.execute("PRAGMA user_version = 9999")
-        db.close()
-        refused(["--data-dir", newer, *free], ["newer", "9999"])
+
+
+def grown(path):
+    """A data directory as a node leaves it; returns the flags of a start on it."""
+    flags = ["--data-dir", path, "--http-listen", "127.0.0.1:0", "--gossip-listen", "127.0.0.1:0",
+             "--transfer-listen", "127.0.0.1:0"]
+    process = subprocess.Popen([FASTREG, "serve", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: os.path.exists(os.path.join(path, "ready.json")), "a node on it was ready", 20)
+        process.send_signal(signal.SIGTERM)
+        equal(process.wait(30), 0, "an orderly stop")
+    finally:
+        process.kill()
+        process.wait()
+    return flags
+
+
+def every_byte(path):
+    """What is in a directory: by name the bytes of a file, None of anything else."""
+    found = {}
+    for place, directories, files in os.walk(path):
+        for name in directories:
+            found[os.path.join(place, name)] = None
+        for name in files:
+            with open(os.path.join(place, name), "rb") as f:
+                found[os.path.join(place, name)] = f.read()
+    return found
+
+
+def test_a_newer_data_directory_is_left_as_it_is():
+    """A downgrade by mistake must cost nothing: the newer release starts on the same bytes again."""
+    import sqlite3  # the schema version is SQLite's own user_version
+    with Mesh(1, start=False) as mesh:
+        for name in ("meta.db", "cache.db"):
+            path = os.path.join(mesh.root, name + "-newer")
+            flags = grown(path)
+            with contextlib.closing(sqlite3.connect(os.path.join(path, name))) as db:
+                db.execute("PRAGMA user_version = 9999")
+            before = every_byte(path)
+            refused(flags, [name, "newer", "9999", "another data directory"])
+            after = every_byte(path)
+            equal(sorted(after), sorted(before), f"files beside a newer {name}")
+            equal([f for f in before if before[f] != after[f]], [], f"changed beside a newer {name}")
+
+
+def test_a_full_disk_at_the_start():
+    """The start says that the disk is full, where, and what to do; with room it goes on."""
+    with Mesh(1, start=False) as mesh:
+        path = os.path.join(mesh.root, "full")
+        with small_disk(path, 2 << 20):
+            fill = os.path.join(path, "fill")
+            def fill_up():
+                with contextlib.suppress(OSError), open(fill, "wb", buffering=0) as f:
+                    while f.write(b"x" * 4096):
+                        pass
+            fill_up()
+            words = ["is full", path, "free some space", "--data-dir"]
+            refused(["--data-dir", path, "--http-listen", "127.0.0.1:0"], words)  # nothing was there yet
+            refused(["--data-dir", os.path.join(path, "a", "b")], ["free some space", "--data-dir"])
+            os.unlink(fill)
+            flags = grown(path)
+            fill_up()
+            refused(flags, words)
+            os.unlink(fill)
+            grown(path)
+
+
+def test_a_data_directory_that_cannot_be_written():
+    """A read-only mount and another user's directory: each with its own advice, and nothing changed."""
+    with Mesh(1, start=False) as mesh:
+        path = os.path.join(mesh.root, "ro")
+        with small_disk(path, 4 << 20):
+            flags = grown(path)
+            before = every_byte(path)
+            subprocess.run(["mount", "-o", "remount,ro", path], check=True)
+            refused(flags, ["not writable", path, "mounted read-only", "--data-dir"])
+            equal(every_byte(path), before, "as it was")
+        os.chmod(mesh.root, 0o755)
+        other = os.path.join(mesh.root, "other")
+        os.mkdir(other, 0o755 if os.geteuid() == 0 else 0o555)
+        refused(["--data-dir", other], ["not writable", other, "chown", "--data-dir"],
+                through=["setpriv", "--reuid=65534", "--clear-groups"] if os.geteuid() == 0 else [])
+        equal(os.listdir(other), [], "nothing was made in it")
 
 
 def test_another_cluster_and_another_key():

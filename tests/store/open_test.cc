@@ -4,6 +4,8 @@
 #include "store/cache_db.h"
 #include "store/meta_db.h"
 #include "store/vfs.h"
+#include <map>
+
 #include "tests/store/rig.h"
 
 using namespace fastreg;
@@ -149,8 +151,19 @@ TEST_CASE("databases of a newer version are refused, both versions named") {
         Rig rig;
         rig.close();
         set_user_version(rig.fs, name, 7);
+        std::map<std::string, Bytes> before;  // what a newer version wrote stays as it is
+        for (const char* file : {"meta.db", "cache.db", "lock", "node_id", "meta.db.bak"}) {
+            before[file] = rig.fs.contents(std::string(kDir) + "/" + file);
+        }
+        const auto files = rig.fs.files();
+        const auto operations = rig.fs.operations();
         const auto refused = rig.try_open();
         REQUIRE_FALSE(refused);
+        CHECK(rig.fs.operations() == operations);
+        CHECK(rig.fs.files() == files);
+        for (const auto& [file, bytes] : before) {
+            CHECK(rig.fs.contents(std::string(kDir) + "/" + file) == bytes);
+        }
         CHECK(refused.error().code == Errc::unsupported);
         CHECK(refused.error().what.find(name) != std::string::npos);
         CHECK(refused.error().what.find("version 7") != std::string::npos);
