@@ -1,5 +1,7 @@
 // Request bodies: out of the socket into blocks, to whoever asked for them.
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <cstring>
 
