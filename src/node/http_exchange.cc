@@ -113,17 +113,17 @@ void Exchange::fail(http::ResponseHead instead, std::string body) {
     if (connection_ != nullptr) connection_->fail(std::move(instead), std::move(body));
 }
 
-void Exchange::set_on_done(std::function<void(bool complete, int status)> on_done) {
+void Exchange::add_on_done(OnDone on_done) {
     if (connection_ == nullptr) {
         on_done(false, 0);
     } else {
-        on_done_ = std::move(on_done);
+        on_done_.push_back(std::move(on_done));
     }
 }
 
 void Exchange::end(bool complete, int status) {
     connection_ = nullptr;
-    if (const auto on_done = std::exchange(on_done_, nullptr)) on_done(complete, status);
+    for (const OnDone& on_done : std::exchange(on_done_, {})) on_done(complete, status);
 }
 
 }  // namespace fastreg::node

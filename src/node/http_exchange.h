@@ -43,6 +43,8 @@ struct BodyPart {
 
 class Exchange : public std::enable_shared_from_this<Exchange> {
   public:
+    using OnDone = std::function<void(bool complete, int status)>;
+
     Exchange(uv::Loop& loop, HttpConnection& connection, http::Request request, Endpoint remote);
     Exchange(const Exchange&) = delete;
     Exchange& operator=(const Exchange&) = delete;
@@ -89,7 +91,8 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
 
     /// Called once: true when the last byte of the answer was given to the kernel, false when the
     /// client went away or the answer was cut. `status` is that of the answer, 0 when none was given.
-    void set_on_done(std::function<void(bool complete, int status)> on_done);
+    /// Several may wait for it; at once when it is over already.
+    void add_on_done(OnDone on_done);
     /// Counts the bytes of this answer's body as they go out.
     void count_body_bytes(Counter* counter) { body_counter_ = counter; }
 
@@ -101,7 +104,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     HttpConnection* connection_;
     http::Request request_;
     Endpoint remote_;
-    std::function<void(bool, int)> on_done_;
+    std::vector<OnDone> on_done_;
     Counter* body_counter_ = nullptr;
 };
 

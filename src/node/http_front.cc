@@ -74,7 +74,7 @@ class HttpFront::Registry final : public HttpHandler {
         in_flight_.add(1);
         const std::size_t kind = kind_of(route);
         const Ticket ticket{exchange, std::make_shared<StreamId>(0)};
-        exchange->set_on_done([in_flight = &in_flight_, duration = durations_[kind],
+        exchange->add_on_done([in_flight = &in_flight_, duration = durations_[kind],
                                by_code = &requests_[method_of(request.method) * kKinds.size() + kind],
                                shared = shared_, stream = ticket.stream,
                                since = monotonic_now()](bool, int status) {

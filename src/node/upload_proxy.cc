@@ -29,6 +29,9 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
 
     void start(const MemberPass& pass) {
         self_ = shared_from_this();
+        exchange_->add_on_done([weak = weak_from_this()](bool, int) {
+            if (const auto proxy = weak.lock()) proxy->finish();
+        });
         const http::Request& request = exchange_->request();
         chunked_ = request.chunked;
         std::string head = request.method_name + " " + request.target + " HTTP/1.1\r\nHost: " + http_.str() +
@@ -70,7 +73,6 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
         return blocks_.size() < kBlocksOnTheWayMax;
     }
     void on_end(Status status) override {
-        body_over_ = true;
         if (!status) {  // the other node sees a short body
             answer_with(registry::from_body_error(status.error(), registry::ErrorCode::blob_upload_invalid));
             return finish();
@@ -88,9 +90,8 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
             connected_ = true;
             if (exchange_->request().has_body()) {
                 exchange_->read_body(std::static_pointer_cast<BodySink>(shared_from_this()));
-            } else {
-                body_over_ = true;
             }
+            if (!self_) return;  // the client was gone already
         }
         timer_.set(kSilenceMax);
         while (write_some()) {
@@ -188,7 +189,9 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
         auto answer = registry::error_answer(error);
         if (!exchange_->done()) exchange_->respond(std::move(answer.head), std::move(answer.body));
     }
+    /// Both sides are through, or one is gone.
     void finish() {
+        if (!self_) return;
         poll_.close();
         timer_.cancel();
         fd_.reset();
@@ -209,7 +212,6 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
     std::string tail_;
     bool chunked_ = false;
     bool connected_ = false;
-    bool body_over_ = false;
     bool poll_error_ = false;
     std::shared_ptr<Proxy> self_;
 };

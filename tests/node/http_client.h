@@ -47,6 +47,12 @@ class Client {
         if (fd_ >= 0) ::close(fd_);
         fd_ = -1;
     }
+    /// Ends with a reset, as a client does that has bytes unread.
+    void reset() {
+        const linger now{1, 0};
+        ::setsockopt(fd_, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+        close();
+    }
     void close_sending() const { ::shutdown(fd_, SHUT_WR); }
 
     // False when the server closed.

@@ -51,7 +51,7 @@ TEST_CASE("a file that is shorter than the answer cuts the connection") {
     const auto opened = file.open();
     Promise<bool> done;
     Served served([&](const std::shared_ptr<Exchange>& exchange) {
-        exchange->set_on_done([&](bool complete, int) { done.set(complete); });
+        exchange->add_on_done([&](bool complete, int) { done.set(complete); });
         exchange->respond(ok_head(), {{"", opened, 0, 20'000}});
     });
     Client client(served.port());

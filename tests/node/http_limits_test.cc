@@ -11,7 +11,7 @@ TEST_CASE("the end of a request tells the status of its own answer, and none whe
     Promise<bool> waits;
     Served served([&](const std::shared_ptr<Exchange>& exchange) {
         const bool answers = exchange->request().path == "/answered";
-        exchange->set_on_done([&, answers](bool, int status) { (answers ? first : second).set(status); });
+        exchange->add_on_done([&, answers](bool, int status) { (answers ? first : second).set(status); });
         http::ResponseHead head;
         head.status = 404;
         if (answers) return exchange->respond(head, "no");

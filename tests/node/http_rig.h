@@ -82,7 +82,7 @@ struct Held {
     Promise<bool> done;
     Handle handle() {
         return [this](std::shared_ptr<Exchange> e) {
-            e->set_on_done([this](bool complete, int answered) {
+            e->add_on_done([this](bool complete, int answered) {
                 status = answered;
                 done.set(complete);
             });

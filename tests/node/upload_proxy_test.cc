@@ -1,0 +1,41 @@
+// Requests that are passed on to the node that holds the upload: what happens when the client goes.
+#include "node/upload_proxy.h"
+
+#include "http_rig.h"
+#include "uv/socket.h"
+
+using namespace fastreg;
+using namespace fastreg::node;
+
+TEST_CASE("a client that goes away takes the connection of its passed-on request with it") {
+    // Else each client that gave up holds a descriptor here and one there for a minute.
+    const uv::Fd listening(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_in at{};
+    at.sin_family = AF_INET;
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof at;
+    REQUIRE(::bind(listening.get(), reinterpret_cast<const sockaddr*>(&at), size) == 0);
+    REQUIRE(::listen(listening.get(), 4) == 0);
+    REQUIRE(::getsockname(listening.get(), reinterpret_cast<sockaddr*>(&at), &size) == 0);
+
+    const Endpoint holder{"127.0.0.1", ntohs(at.sin_port)};
+    Served served([&](const std::shared_ptr<Exchange>& exchange) {
+        proxy_upload(exchange, holder, {});
+    });
+    Client client(served.port());
+    REQUIRE(client.send("PUT /v2/a/blobs/uploads/u HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\n\r\nabc"));
+
+    const uv::Fd passed(::accept4(listening.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    REQUIRE(passed);
+    timeval limit{5, 0};
+    REQUIRE(::setsockopt(passed.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit) == 0);
+    std::string got;
+    char place[4096];
+    while (!got.ends_with("\r\n\r\nabc")) {
+        const ssize_t n = ::recv(passed.get(), place, sizeof place, 0);
+        REQUIRE(n > 0);
+        got.append(place, static_cast<std::size_t>(n));
+    }
+    client.reset();  // the answer is still to come
+    CHECK(::recv(passed.get(), place, sizeof place, 0) == 0);
+}
