@@ -18,6 +18,8 @@ namespace {
 
 constexpr Duration kTick = 1s;
 constexpr std::size_t kDialsMax = 512;
+/// Inbound, of one peer and purpose. One is in use; others are what a peer left without hanging up.
+constexpr std::size_t kInboundOfPeerMax = 4;
 
 SendFailure failure_of(const GreetError& error) {
     if (!error.refused) return SendFailure::unreachable;
@@ -191,6 +193,7 @@ struct ControlMesh::Impl final : ControlLinkOwner {
         links[side].push_back(std::move(made));
         if (dialled.empty()) {
             ++inbound;
+            limit_inbound(links[side]);
         } else {
             seeds[{dialled, side.second}] = side.first;
             limit_outbound();
@@ -249,6 +252,20 @@ struct ControlMesh::Impl final : ControlLinkOwner {
             }
         }
         for (ControlLink* link : stale) link->close(wire::CloseCode::going_away, "idle");
+    }
+
+    /// Closes the oldest inbound link when one peer has too many for one purpose.
+    static void limit_inbound(const Links& list) {
+        std::size_t count = 0;
+        ControlLink* oldest = nullptr;
+        for (const auto& link : list) {
+            if (link->closed() || !link->dialled().empty()) continue;
+            ++count;
+            if (oldest == nullptr) oldest = link.get();
+        }
+        if (count > kInboundOfPeerMax) {
+            oldest->close(wire::CloseCode::going_away, "a newer link of this peer took its place");
+        }
     }
 
     /// The least recently used of the outbound links makes room for a new one.

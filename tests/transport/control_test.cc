@@ -399,6 +399,26 @@ TEST_CASE("inbound links are limited, and half-open ones cannot keep a member ou
     for (auto& peer : flood) CHECK(peer->closed_by_peer());
 }
 
+TEST_CASE("one peer cannot take all inbound links: its newest ones replace its oldest") {
+    // A member that dials again and again without hanging up would keep the others out.
+    uv::Loop loop;
+    Member a(loop, 1, [](auto& o) { o.links_max = 8; });
+    std::vector<std::unique_ptr<RawPeer>> greedy;
+    for (int i = 0; i < 12; ++i) {
+        greedy.push_back(std::make_unique<RawPeer>(loop, a.address));
+        CHECK(greedy.back()->greet(identity(2), Purpose::gossip));
+    }
+    CHECK(greedy.front()->closed_by_peer(2s));
+    RawPeer other(loop, a.address);
+    CHECK(other.greet(identity(3), Purpose::gossip));
+    // The newest is the one that is used.
+    a.mesh->send(node(2), {}, Purpose::gossip, frame(7));
+    const auto got = greedy.back()->next_frame();
+    REQUIRE(got);
+    CHECK(got->request == 7);
+    CHECK(a.downs == 0);
+}
+
 TEST_CASE("a handler may send and drop from inside its own events") {
     // Cores answer at once; the link they answer on may break under their hands.
     uv::Loop loop;
