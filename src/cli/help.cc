@@ -11,76 +11,82 @@ constexpr std::string_view kProgram =
     R"(fastreg: an OCI registry on every node, and one mesh of all of them.
 
 Usage:
-  fastreg [serve] [FLAGS]          run a node
-  fastreg COMMAND [FLAGS]          ask or steer a running node
+  fastreg [serve] [FLAGS]  run a node
+  fastreg COMMAND [FLAGS]  ask or steer a running node
 
 The node:
-  serve                            run a node (what fastreg does without a command)
-  config check [FILE]              check a configuration and show what a node would run with
-  key show                         print the mesh's key, for the next node
+  serve                    run a node (what fastreg does without a command)
+  config check [FILE]      check a configuration, show what would be run with
+  key show                 print the mesh's key, which the next node needs
 
 Looking:
-  status                           this node: members, store, bytes in and out, addresses
-  peers [--watch]                  the members of the mesh, one a row
-  blobs                            what this node holds
-  blob DIGEST                      one blob: who holds it, who sent which part of it
+  status                   this node: members, store, bytes in and out, warnings
+  peers [--watch]          the members of the mesh, one a row
+  blobs                    what this node holds
+  blob DIGEST              one blob: who holds it, who sent which part of it
 
 Doing:
-  join ADDR                        meet another node by its gossip address
-  leave                            tell the others, leave the mesh for good, and stop
-  verify [DIGEST]                  read blobs back from the disk and check every byte
+  join ADDR                meet another node, by its gossip address HOST:PORT
+  leave                    tell the others, leave the mesh for good, and stop
+  verify [DIGEST]          read blobs back from the disk and check every byte
 
 Other:
-  version                          print the version
-  help [COMMAND]                   the same as COMMAND --help: flags and examples of one
-                                   command; fastreg help serve has every configuration key
+  version                  print the version
+  help [COMMAND]           flags and examples of a command, as COMMAND --help;
+                           `fastreg help serve` has every configuration key
 
 Examples:
-  fastreg                                              a mesh of one on port 8080
-  fastreg --data-dir /srv/fastreg --join node1:7946    join the mesh of node1
-  docker pull localhost:8080/team/app:1                any node answers
-  fastreg peers --watch                                watch them find each other
+  fastreg                                            a mesh of one, on port 8080
+  fastreg --data-dir /srv/fastreg --join node1:7946  join the mesh of node1
+  docker pull localhost:8080/team/app:1              any node answers
+  fastreg peers --watch                              watch them find each other
 
-Exit codes: 0 done, 1 failed, 2 usage, 3 node not reachable, 4 not found, 5 partly done.
+Exit codes: 0 done, 1 failed, 2 usage, 3 node not reachable, 4 not found,
+5 partly done.
 )";
 
 constexpr std::string_view kClientFlags =
-    R"(  --data-dir DIR     the node whose data this is (its admin.sock is asked); also --storage-dir.
-                     Without it: the data-dir of the configuration
-  --admin ADDR:PORT  the node with this admin.listen address instead
-  --config FILE      where to look for the data-dir (default /etc/fastreg/fastreg.toml)
+    R"(  --data-dir DIR     ask the node whose data this is, over DIR/admin.sock; also
+                     --storage-dir. Default: the data-dir of the configuration
+  --admin ADDR:PORT  ask the node that has this address as its admin.listen
+  --config FILE      the configuration to take the data-dir from. Default:
+                     /etc/fastreg/fastreg.toml if it exists
   --json             JSON on standard output, for programs
   -h, --help         this text
 )";
 
 constexpr std::string_view kServe =
-    R"(Run a node: a registry for its neighbours, and a member of the mesh.
+    R"(Run a node: a registry for the clients around it, and a member of the mesh.
 
 Usage:
   fastreg [serve] [FLAGS]
 
-Each flag is also a key of the configuration file (--http-listen is `listen` under [http]) and an
-environment variable (FASTREG_HTTP_LISTEN). Flags win over the environment, the environment over the
-file. `--flag value` and `--flag=value` mean the same.
+Each flag is also a key of the configuration file and an environment variable:
+--http-listen is `listen` under [http] and FASTREG_HTTP_LISTEN. Flags win over
+the environment, the environment over the file. `--flag value` and
+`--flag=value` mean the same. `fastreg config check` shows what came from where.
 
-When it serves it prints one line, `ready http=... gossip=... transfer=... rdma=... admin=...`, and
-keeps the same in <data-dir>/ready.json. Logs go to standard error. SIGTERM finishes what is in
-flight and stops; SIGHUP reads the configuration again.
+When the node serves it prints one line on standard output,
+`ready http=... gossip=... transfer=... rdma=... admin=...`, with the addresses
+it has, and keeps the same in <data-dir>/ready.json. Logs go to standard error.
+SIGTERM finishes what is in flight and stops; SIGHUP reads the configuration
+again.
 
 Examples:
   fastreg --data-dir /srv/fastreg
   fastreg --data-dir /srv/fastreg --join 10.0.0.1:7946 --zone rack-7
   fastreg --config /etc/fastreg/fastreg.toml --log-format json
-  fastreg --http-listen 127.0.0.1:0 --gossip-listen 127.0.0.1:0 --transfer-listen 127.0.0.1:0
+  fastreg --data-dir ./lab --http-listen 127.0.0.1:5000
 
 Flags:
   --config FILE
-      The TOML file to read. Default: /etc/fastreg/fastreg.toml if it exists. Also $FASTREG_CONFIG.
+      The TOML file to read; also $FASTREG_CONFIG.
+      Default: /etc/fastreg/fastreg.toml if it exists.
 )";
 
 constexpr std::string_view kStatus =
-    R"(Show this node: its identity, the members it sees, its store, the bytes in and out by source and
-transport, the addresses it listens on, and what it warns about.
+    R"(Show this node: its identity, the members it sees, its store, the bytes in and
+out by source and transport, its addresses, and what it warns about.
 
 Usage:
   fastreg status [FLAGS]
@@ -94,8 +100,10 @@ Flags:
 )";
 
 constexpr std::string_view kPeers =
-    R"(Show the members of the mesh as this node sees them, one a row: name (* is this node), id, state,
-zone, address, round trip, transport in use, bytes from and to it, and since when it is in that state.
+    R"(Show the members of the mesh as this node sees them, one a row: name (* is this
+node), id, state, zone, gossip address, round trip, transport in use, bytes from
+it and to it, and for how long it has been in that state. Columns that do not
+fit the terminal are left out; --json has all.
 
 Usage:
   fastreg peers [--watch [--times N]] [FLAGS]
@@ -106,13 +114,15 @@ Examples:
   fastreg peers --json | jq -r '.[] | select(.state != "alive") | .name'
 
 Flags:
-  -w, --watch        redraw once a second until Ctrl-C; with --json one document a line
-  --times N          with --watch: stop after N
+  -w, --watch        draw anew each second until Ctrl-C; with --json one
+                     document a line
+  --times N          with --watch: stop after N times, 1 or more
 )";
 
 constexpr std::string_view kBlobs =
-    R"(List what this node holds, by digest: size, whether it is complete, and whether this copy counts as
-one of the replicas (home) or may go any time (cache).
+    R"(List what this node holds, by digest: size, how much of it is here, and whether
+this copy counts as one of the replicas (home) or may go any time (cache).
+Digests are cut to fit the terminal; --json has them whole.
 
 Usage:
   fastreg blobs [--limit N] [FLAGS]
@@ -123,45 +133,51 @@ Examples:
   fastreg blobs --json | jq '[.[].size] | add'
 
 Flags:
-  --limit N          so many at most
+  --limit N          stop after N blobs, 1 or more
 )";
 
 constexpr std::string_view kBlob =
-    R"(Show one blob: its size and chunks, who in the mesh holds it, and from whom its bytes came to this
-node.
+    R"(Show one blob: its size and chunks, who in the mesh holds it, and from whom its
+bytes came to this node ("client": it was pushed here). DIGEST is a whole
+digest, sha256: and 64 hexadecimal digits, as `fastreg blobs --json` lists them.
 
 Usage:
   fastreg blob DIGEST [FLAGS]
 
 Examples:
-  fastreg blob sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
-  fastreg blob sha256:e3b0... --json | jq .sources
+  fastreg blob $DIGEST
+  fastreg blob $DIGEST --json | jq .sources
 
-Exit code 4: neither this node nor, as far as it knows, any other holds it.
+Exit code 4: neither this node nor any other that it knows of holds the blob.
 
 Flags:
 )";
 
 constexpr std::string_view kJoin =
-    R"(Meet the mesh of another node. ADDR is its gossip address; one member is enough, the others become
-known through it. A node remembers its peers: this is needed once.
+    R"(Meet the mesh of another node. ADDR is the gossip address of that node,
+HOST:PORT; the port is 7946 unless it was set otherwise. One member is enough:
+the others become known through it. A node remembers its peers, so this is
+needed once.
 
 Usage:
-  fastreg join HOST:PORT [FLAGS]
+  fastreg join ADDR [FLAGS]
 
 Examples:
   fastreg join 10.0.0.1:7946
   fastreg join node1.example.org:7946 --data-dir /srv/fastreg
 
-Both need the same cluster name and the same key (`fastreg key show` on the other node).
+Both nodes need the same cluster name and the same key (`fastreg key show`
+there).
 
 Flags:
 )";
 
 constexpr std::string_view kLeave =
-    R"(Leave the mesh for good: tell the others, and stop. What only this node has leaves with it: pull or push
-it elsewhere first (`fastreg blobs` shows what is here, `fastreg blob DIGEST` who else has it). To restart a
-node, stop it (SIGTERM) instead: that moves no data.
+    R"(Leave the mesh for good: tell the others, and stop. They make new copies of what
+it was a home of; wait until `fastreg status` counts no blob as under-replicated
+on any of them before the next node leaves. What only this node has leaves with
+it: push it elsewhere first. To restart a node, stop it with SIGTERM instead: it
+is expected back.
 
 Usage:
   fastreg leave [--no-wait] [FLAGS]
@@ -171,37 +187,40 @@ Examples:
   fastreg leave --data-dir /srv/fastreg --no-wait
 
 Flags:
-  --no-wait          do not wait until it has stopped
+  --no-wait          do not wait until the node has stopped
 )";
 
 constexpr std::string_view kVerify =
-    R"(Read blobs back from the disk and check every byte against the digest. A damaged blob is withdrawn
-at once and fetched anew from another member if one has it.
+    R"(Read blobs back from the disk and check every byte against the digest; without
+DIGEST, all blobs of this node. A damaged blob is withdrawn at once, and fetched
+anew if this node is a home of it and another member has it.
 
 Usage:
   fastreg verify [DIGEST] [--no-wait] [FLAGS]
 
 Examples:
   fastreg verify
-  fastreg verify sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855
+  fastreg verify $DIGEST
   fastreg verify --json | jq .bad
 
 Exit code 5: damage was found; it is listed.
 
 Flags:
-  --no-wait          do not wait for the result; `fastreg status` goes on meanwhile
+  --no-wait          do not wait for the result; the log tells of damage
 )";
 
 constexpr std::string_view kKeyShow =
-    R"(Print the key of this node's mesh. The next node needs the same one, in its <data-dir>/cluster.key
-(mode 0600) or wherever its cluster-key-file says. Whoever has the key can join the mesh.
+    R"(Print the key of this node's mesh. The next node needs the same one, in its
+<data-dir>/cluster.key (mode 0600) or where its cluster-key-file says. Whoever
+has the key can join the mesh. Works on a stopped node too, from its file.
 
 Usage:
   fastreg key show [FLAGS]
 
 Examples:
   fastreg key show
-  fastreg key show | ssh node2 'umask 077; mkdir -p /var/lib/fastreg; cat > /var/lib/fastreg/cluster.key'
+  fastreg key show | ssh node2 '
+      umask 077; mkdir -p /var/lib/fastreg; cat > /var/lib/fastreg/cluster.key'
 
 Only the unix socket and the file give the key; --admin does not.
 
@@ -209,8 +228,9 @@ Flags:
 )";
 
 constexpr std::string_view kConfigCheck =
-    R"(Check a configuration and show what a node would run with, and where each value came from. Takes
-every flag of serve, so that a whole command line can be checked.
+    R"(Check a configuration: tell every problem with its line, or show what a node
+would run with, and where each value came from. Takes every flag of serve, so
+that a whole command line can be checked; FILE is the same as --config FILE.
 
 Usage:
   fastreg config check [FILE] [FLAGS]
@@ -219,12 +239,13 @@ Examples:
   fastreg config check
   fastreg config check ./fastreg.toml
   fastreg config check --config ./fastreg.toml --http-listen :5000
-  fastreg config check --default > /etc/fastreg/fastreg.toml
+  fastreg config check --default > fastreg.toml
 
-Exit code 1: something is wrong; every problem is told with its line.
+Exit code 1: something is wrong.
 
 Flags:
-  --default          print the default configuration file, every key with its meaning
+  --default          print the default configuration file, every key with its
+                     meaning; not with --json, since it is TOML
   --json             JSON on standard output, for programs
   -h, --help         this text
 )";

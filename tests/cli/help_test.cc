@@ -72,6 +72,16 @@ TEST_CASE("the help of serve names every flag and fits a terminal") {
     for (std::string line; std::getline(in, line);) CHECK(line.size() <= 100);
 }
 
+TEST_CASE("every help text fits a terminal of 80 columns") {
+    std::string all = program_help();
+    for (const Command command : kAll) all += command_help(command, 80);
+    std::istringstream in(all);
+    for (std::string line; std::getline(in, line);) {
+        CAPTURE(line);
+        CHECK(line.size() <= 80);
+    }
+}
+
 TEST_CASE("sentences wrap at the width and keep their indent") {
     CHECK(wrapped("one two three", 2, 9) == "one two\n  three");
     CHECK(wrapped("", 2, 9) == "");

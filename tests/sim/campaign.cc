@@ -14,6 +14,7 @@ namespace {
 
 constexpr Duration kFormWithin = 30s;
 constexpr Duration kHealWithin = 240s;
+constexpr std::size_t kRushFrom = 4;  // other nodes; a seed offers chunks when three ask for them
 constexpr Duration kQuarantine = 30s;  // of who is avoided for the first time
 
 class Campaign {
@@ -24,6 +25,7 @@ class Campaign {
           network_(world, {plan.latency, plan.latency / 2, plan.rate, 0}, plan.nodes),
           clients_(world, nodes_, plan.blob_max),
           invariants_(world, network_, nodes_, clients_) {
+        world.after_step = [this] { invariants_.check_step(); };
         for (std::size_t i = 0; i < plan.nodes; ++i) {
             node::CoreOptions options;
             options.name = "node" + std::to_string(i);
@@ -33,7 +35,10 @@ class Campaign {
     }
 
     /// Processes end before the network and the clients that they speak to.
-    ~Campaign() { nodes_.clear(); }
+    ~Campaign() {
+        world_.after_step = nullptr;
+        nodes_.clear();
+    }
     Campaign(const Campaign&) = delete;
     Campaign& operator=(const Campaign&) = delete;
 
@@ -42,6 +47,8 @@ class Campaign {
         if (world_.failure()) return;
         world_.note("formed");
         const Instant end = world_.now() + plan_.active;
+        // Before the first fault, so that it comes about in each mesh that is large enough.
+        if (nodes_.size() > kRushFrom) clients_.rush(world_.rng.below(nodes_.size()));
         for (const auto& event : plan_.events) {
             world_.after(event.at, [this, fault = event.fault] { strike(fault); });
         }

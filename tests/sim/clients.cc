@@ -13,6 +13,8 @@ namespace {
 
 constexpr std::size_t kRepositories = 3;
 constexpr std::size_t kTags = 3;
+constexpr std::uint64_t kRushBytes = 24 * kChunkSizeMin;  // chunks are left to offer when the third asks
+constexpr std::size_t kRushPulls = 6;
 constexpr Duration kPullMax = 120s;  // by then the node must have said yes or no
 
 Block pushed_block(ByteView bytes) {
@@ -34,6 +36,7 @@ struct Clients::Push {
     std::string repo, tag;
     std::vector<std::size_t> blobs;  // the last one is the manifest
     std::size_t at = 0;
+    bool rush = false;  // no manifest, and so no second copy: others pull the one blob at once
     std::shared_ptr<store::UploadFile> upload;
     std::uint64_t sent = 0;
     std::size_t copies_left = 0;
@@ -133,9 +136,33 @@ void Clients::push_image(std::size_t node) {
     push_next(push);
 }
 
+void Clients::rush(std::size_t node) {
+    world_.count("client.rush");
+    auto push = std::make_shared<Push>();
+    push->node = node;
+    push->life = nodes_[node]->life();
+    push->rush = true;
+    push->blobs.push_back(make_blob(kRushBytes));
+    push_next(push);
+}
+
+void Clients::pull_elsewhere(std::size_t node, std::size_t blob) {
+    // A moment later, when the directory knows of the blob.
+    world_.after(200ms, [this, node, blob] {
+        std::vector<std::size_t> others;
+        for (std::size_t i = 0; i < nodes_.size(); ++i) {
+            if (i != node && nodes_[i]->running()) others.push_back(i);
+        }
+        world_.rng.shuffle(others);
+        others.resize(std::min(others.size(), kRushPulls));
+        for (const std::size_t i : others) pull(i, blob, 0, kRushBytes, [](bool) {});
+    });
+}
+
 void Clients::push_next(const PushPtr& push) {
     if (!alive(*push)) return;
-    if (push->at + 1 == push->blobs.size()) return push_manifest(push);
+    if (push->rush && push->at == 1) return pull_elsewhere(push->node, push->blobs[0]);
+    if (push->at + 1 == push->blobs.size() && !push->rush) return push_manifest(push);
     store::Store& store = nodes_[push->node]->store();
     push->sent = 0;
     store.begin_upload([this, push](Result<std::shared_ptr<store::UploadFile>> begun) {

@@ -40,6 +40,8 @@ class Clients {
     /// Something a client may do, at a node that runs.
     void act();
     void push_image(std::size_t node);
+    /// Pushes one blob of 24 chunks, and has up to six others pull it while this node alone holds it.
+    void rush(std::size_t node);
     void set_tag(std::size_t node, const std::string& repo, const std::string& tag, bool remove);
     void read_tag(std::size_t node, const std::string& repo, const std::string& tag,
                   std::function<void(Result<std::optional<Digest>>)> done);
@@ -69,6 +71,7 @@ class Clients {
     void push_next(const PushPtr& push);
     void append_next(const PushPtr& push);
     void push_manifest(const PushPtr& push);
+    void pull_elsewhere(std::size_t node, std::size_t blob);
     void place_copies(const PushPtr& push);
     void write_names(const PushPtr& push);
     void on_news(const std::shared_ptr<Pull>& pull, const node::StreamNews& news);

@@ -62,7 +62,7 @@ struct Plan {
         Plan plan;
         const auto size = rng.below(1000);
         plan.nodes = size < 850 ? 3 + rng.below(3) : size < 960 ? 6 + rng.below(5) : size < 995 ? 11 + rng.below(8)
-                                                                                                : 30 + rng.below(21);
+                                                                                                : 19 + rng.below(32);
         plan.blob_max = rng.chance(0.03) ? 10U << 20U : rng.chance(0.15) ? 3U << 20U : 500U << 10U;
         plan.latency = Duration{100'000 + static_cast<std::int64_t>(rng.below(3'000'000))};
         plan.rate = 2'000'000 + rng.below(100'000'000);

@@ -12,7 +12,9 @@ class Invariants {
   public:
     Invariants(World& world, Network& network, Nodes& nodes, Clients& clients);
 
-    /// Views, queues and catalogs of all nodes; call a few times a second.
+    /// The view, the queues and the catalog of the node that an event just spoke to; after every event.
+    void check_step();
+    /// What costs more, of all nodes: sums recounted, who was named, pulls that hang. A few times a second.
     void check();
     /// The node has just started again on the disk it had.
     void check_durable(std::size_t node);
@@ -38,7 +40,9 @@ class Invariants {
     void on_sent(std::size_t node, const wire::TransferMessage& message);
     void on_heard(std::size_t node, const wire::Frame& frame, const std::function<void()>& hear);
     [[nodiscard]] std::optional<std::string> honest_with(bool (*wrong)(const transfer::PeerTotals&)) const;
+    void check_sums(SimNode& node);
     void check_view(SimNode& node);
+    void check_queues(SimNode& node);
     void check_catalog(SimNode& node);
 
     World& world_;

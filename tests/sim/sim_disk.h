@@ -13,7 +13,8 @@ namespace fastreg::sim {
 
 class SimExecutor final : public store::Executor {
   public:
-    explicit SimExecutor(World& world) : world_(world), self_(std::make_shared<SimExecutor*>(this)) {}
+    SimExecutor(World& world, std::size_t node)
+        : world_(world), node_(node), self_(std::make_shared<SimExecutor*>(this)) {}
     /// The process died: what waits is never run.
     ~SimExecutor() override { *self_ = nullptr; }
     SimExecutor(const SimExecutor&) = delete;
@@ -43,12 +44,14 @@ class SimExecutor final : public store::Executor {
         jobs_.emplace(id, std::move(job));
         world_.at(when, [self = self_, id] {
             if (*self == nullptr) return;
+            (*self)->world_.touched = (*self)->node_;
             const auto found = (*self)->jobs_.extract(id);
             found.mapped()();
         });
     }
 
     World& world_;
+    std::size_t node_;
     std::shared_ptr<SimExecutor*> self_;
     std::map<std::uint64_t, std::function<void()>> jobs_;
     std::uint64_t next_ = 0;

@@ -202,7 +202,9 @@ Duration Network::delay() {
 void Network::tell(std::size_t index, std::uint64_t life, Duration after, std::function<void(Host&)> job) {
     world.after(after, [this, index, life, job = std::move(job)] {
         Host& host = hosts_[index];
-        if (host.life == life && host.core != nullptr) job(host);
+        if (host.life != life || host.core == nullptr) return;
+        world.touched = index;
+        job(host);
     });
 }
 
@@ -268,6 +270,7 @@ void Network::carry(std::size_t from, NodeId to_id, const Endpoint& address, wir
             break_link(where, kSendTimeout);
             return;
         }
+        world.touched = to;
         deliver(host);
     });
 }
@@ -419,6 +422,7 @@ void Network::send_piece(std::size_t from, Port::Key key) {
                                        bytes = std::move(bytes)] {
             if (links_[where].epoch != epoch || hosts_[to].life != life) return;
             if (blocked(from, to)) return break_link(where, kSendTimeout);
+            world.touched = to;
             on_piece(to, self, request, offset, total, bytes);
         });
     }

@@ -25,7 +25,7 @@ void SimNode::set_addresses() {
 }
 
 bool SimNode::start(const std::vector<Endpoint>& seeds) {
-    executor_ = std::make_unique<SimExecutor>(world_);
+    executor_ = std::make_unique<SimExecutor>(world_, index_);
     store::Options options;
     options.dir = kDataDir;
     options.random = [rng = std::make_shared<Rng>(rng_.fork())](std::span<std::byte> out) {

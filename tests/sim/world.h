@@ -27,6 +27,7 @@ class World {
         : rng(seed * 0x9e3779b97f4a7c15ULL + 1), counts_(counts), print_(print) {}
 
     Rng rng;
+    static constexpr std::size_t kNobody = ~std::size_t{0};
 
     [[nodiscard]] Instant now() const { return now_; }
     [[nodiscard]] std::uint64_t wall_ms() const {
@@ -44,7 +45,9 @@ class World {
             const auto job = std::move(const_cast<Event&>(queue_.top()).job);
             queue_.pop();
             ++events_;
+            touched = kNobody;
             job();
+            if (after_step) after_step();
         }
         if (!failure_) now_ = end;
     }
@@ -92,6 +95,8 @@ class World {
 
   public:
     std::array<std::uint64_t, 256> frames{};  // delivered, by type
+    std::function<void()> after_step;         // looks at what the event that just ran has changed
+    std::size_t touched = kNobody;            // the node that it spoke to
 };
 
 }  // namespace fastreg::sim
