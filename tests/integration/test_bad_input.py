@@ -339,8 +339,8 @@ def test_a_body_without_a_length_is_not_read_past_its_refusal():
 
 def refused(flags, words, code=None, env=None, through=()):
     """A start that must fail with these words, soon; `through` is a command that starts it."""
-    done = subprocess.run([*through, os.path.abspath(FASTREG), "serve", *flags], capture_output=True, text=True, timeout=60,
-                          env={**os.environ, **(env or {})}, check=False)
+    done = subprocess.run([*through, os.path.abspath(FASTREG), "serve", *flags], capture_output=True, text=True,
+                          timeout=60, env={**os.environ, **(env or {})}, check=False)
     check(done.returncode != 0, f"{flags} was accepted")
     if code is not None:
         equal(done.returncode, code, f"exit code of {flags}: {done.stderr}")
