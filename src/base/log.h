@@ -38,7 +38,8 @@ void set_level(Level level);
 [[nodiscard]] bool enabled(Level level);
 
 /// `event` is a stable dotted name; fields follow it. Control characters in values are escaped.
-/// Never throws: a line that cannot be written is lost.
+/// Never throws: a line that cannot be written is lost. Waits for a reader of standard error that is
+/// slow, on whatever thread: what others may cause at any rate goes through base/rare_line.h.
 void write(Level level, std::string_view event, std::initializer_list<Field> fields);
 /// The line that write() sends, without its newline.
 [[nodiscard]] std::string format_line(Format format, Level level, std::uint64_t wall_ms,

@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/rare_line.h"
 #include "node/downloads.h"
 #include "node/homes.h"
 #include "node/net.h"
@@ -134,6 +135,7 @@ class Core final : private transfer::LocalBlobs {
         Instant seen;
     };
     std::optional<Conflict> conflict_;  // the last one
+    RareLine frames_rejected_;
 };
 
 }  // namespace fastreg::node

@@ -19,7 +19,12 @@ constexpr bool in_family(std::uint8_t type, wire::FrameType first, wire::FrameTy
 void Core::on_frame(NodeId from, wire::Purpose purpose, const wire::Frame& frame) {
     using wire::FrameType;
     const auto reject = [&](const Error& error) {
-        log::warn("frame.rejected", {{"from", from.brief()}, {"type", frame.type}, {"why", error.what}});
+        const auto unsaid = frames_rejected_.pass(parts_.now());
+        if (!unsaid) return;
+        log::warn("frame.rejected", {{"from", from.brief()},
+                                     {"type", frame.type},
+                                     {"why", error.what},
+                                     {"repeats", *unsaid}});
     };
     const Instant now = parts_.now();
     if (in_family(frame.type, FrameType::gossip_first, FrameType::gossip_last)) {

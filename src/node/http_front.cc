@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/rare_line.h"
 #include "node/member_proof.h"
 #include "node/upload_body.h"
 #include "node/upload_proxy.h"
@@ -40,6 +41,7 @@ struct HttpFront::Shared {
     ServedBytes served;
     std::optional<Mac> proxy_key;
     std::optional<MemberGate> gate;  // on the loop only; with a core and a key
+    RareLine proofs_refused;
 };
 
 // --- the registry ------------------------------------------------------------------------------
@@ -103,7 +105,12 @@ class HttpFront::Registry final : public HttpHandler {
         if (!field || !shared.gate) return false;
         const auto admitted =
             shared.gate->admit(*field, request.method_name, request.target, wall_clock_ms());
-        if (!admitted) log::warn("member.proof_refused", {{"why", admitted.error().what}});
+        if (!admitted) {
+            if (const auto unsaid = shared.proofs_refused.pass(monotonic_now())) {
+                log::warn("member.proof_refused",
+                          {{"why", admitted.error().what}, {"repeats", *unsaid}});
+            }
+        }
         return admitted.has_value();
     }
 

@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "base/log.h"
+#include "base/rare_line.h"
 #include "uv/handle.h"
 #include "uv/loop.h"
 #include "uv/poll.h"
@@ -100,8 +101,9 @@ Result<Fd> bind_unix(const std::string& path) {
 }  // namespace
 
 struct Listener::State final : PollHandler {
-    State(Loop& loop, Fd socket, OnAccepted handler)
-        : fd(std::move(socket)),
+    State(Loop& l, Fd socket, OnAccepted handler)
+        : loop(l),
+          fd(std::move(socket)),
           on_accepted(std::make_shared<OnAccepted>(std::move(handler))),
           resume(loop, [this] { poll.watch(true, false); }),
           alive(std::make_shared<bool>(true)) {}
@@ -135,18 +137,23 @@ struct Listener::State final : PollHandler {
     void pause(int os_errno) {
         poll.watch(false, false);
         resume.set(kPause);
+        const auto unsaid = paused.pass(loop.now());
+        if (!unsaid) return;
         log::warn("listener.paused",
                   {{"listen", path.empty() ? address.str() : path},
                    {"ms", millis_of(kPause)},
                    {"why", std::strerror(os_errno)},
+                   {"repeats", *unsaid},
                    {"do", "raise the limit of open files (ulimit -n, LimitNOFILE)"}});
     }
 
+    Loop& loop;
     Fd fd;
     std::shared_ptr<OnAccepted> on_accepted;
     Endpoint address;
     std::string path;
     Timer resume;
+    RareLine paused;
     Poll poll;
     std::shared_ptr<bool> alive;
 };

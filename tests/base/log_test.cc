@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include "base/bytes.h"
+#include "base/rare_line.h"
 
 using namespace fastreg;
 using log::Format;
@@ -11,6 +12,16 @@ using log::Level;
 
 namespace {
 constexpr std::uint64_t kWhen = 1'700'000'000'042;  // 2023-11-14 22:13:20.042 UTC
+}
+
+TEST_CASE("a line that anybody can cause is written once in ten seconds, with the count of the rest") {
+    // A member with a broken frame, or a stranger with a bad proof, must not fill the disk.
+    RareLine line;
+    CHECK(line.pass(Instant{} + 1s) == 0);
+    for (int i = 0; i < 1000; ++i) CHECK_FALSE(line.pass(Instant{} + 2s));
+    CHECK_FALSE(line.pass(Instant{} + 10s));
+    CHECK(line.pass(Instant{} + 11s) == 1001);
+    CHECK(line.pass(Instant{} + 60s) == 0);
 }
 
 TEST_CASE("a text line has its time, level, event and fields") {
