@@ -79,16 +79,16 @@ class Parser {
         peers->add_flag("--watch,-w", invocation_.watch);
         peers->add_option("--times", invocation_.times)->check(kCount);
         add_client(Command::blobs)->add_option("--limit", invocation_.limit)->check(kCount);
-        add_client(Command::blob)->add_option("DIGEST", invocation_.argument)->required();
-        add_client(Command::join)->add_option("ADDR", invocation_.argument)->required();
+        add_client(Command::blob)->add_option("DIGEST", invocation_.argument)->required()->check(kGiven);
+        add_client(Command::join)->add_option("ADDR", invocation_.argument)->required()->check(kGiven);
         add_client(Command::leave)->add_flag("!--no-wait", invocation_.wait);
         CLI::App* verify = add_client(Command::verify);
-        verify->add_option("DIGEST", invocation_.argument);
+        verify->add_option("DIGEST", invocation_.argument)->check(kGiven);
         verify->add_flag("!--no-wait", invocation_.wait);
         add_client(Command::key_show);
         CLI::App* check = add(Command::config_check);
         add_settings(*check, false);
-        check->add_option("FILE", invocation_.argument);
+        check->add_option("FILE", invocation_.argument)->check(kGiven);
         check->add_flag("--default", invocation_.defaults);
         add(Command::version);
     }
@@ -224,6 +224,7 @@ class Parser {
     }
 
     [[nodiscard]] std::string complaint_about(const std::string& word, const Named* chosen) const {
+        if (word.empty()) return "an argument is empty; is a variable not set?";
         if (word.starts_with("-")) return complaint_about_flag(without_value(word), chosen);
         if (chosen != nullptr) {
             return "unexpected argument '" + word + "' behind '" + std::string(name_of(chosen->command)) + "'";
@@ -284,6 +285,9 @@ class Parser {
                     invocation_.settings.emplace_back(key.path, std::move(value));
                 }
             }
+        }
+        if (invocation_.command == Command::config_check && !invocation_.argument.empty() && invocation_.config_file) {
+            return usage("FILE and --config mean the same; give one of them");
         }
         if (invocation_.times != 0 && !invocation_.watch) return usage("--times goes with --watch");
         if (invocation_.defaults && invocation_.json) {

@@ -14,8 +14,10 @@ constexpr std::string_view kTop =
 #
 # Sizes: bytes (4096) or a number with KiB, MiB, GiB, TiB (powers of 1024) or KB, MB, GB, TB (of 1000).
 # Durations: a number with its unit: "500ms", "30s", "5m", "1h", "2d".
-# Port 0 means any free port. SIGHUP reads this file again: keys marked "reloadable" change at once,
-# the others with the next start.
+# 0 is refused or means what its key says; nowhere does it mean "no limit". Port 0 means any free
+# port. An empty text, where a key may have one, means what its key says; an empty flag is an error.
+# SIGHUP reads this file again: keys marked "reloadable" change at once, the others with the next
+# start.
 #
 # `fastreg config check` says what is wrong with a file and shows what the node would run with.
 )";

@@ -206,6 +206,10 @@ class Loader {
     void read_flag(const std::string& path, const std::string& value) {
         const Key* key = find_key(path);
         if (key == nullptr) return complain("unknown key '" + path + "'" + hint(path, paths_));
+        // A variable that is not set in a script; the default is had by leaving the flag out.
+        if (value.empty() && key->type != Type::endpoints) {
+            return complain(flag_of(*key) + ": is empty; leave it out for the default");
+        }
         // The first --join replaces the seeds of the file; the further ones add to it.
         auto& origin = loaded_.origins.find(key->path)->second;
         std::string text = value;

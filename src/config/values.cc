@@ -143,7 +143,7 @@ Status assign_endpoints(const Key& key, std::string_view text, std::vector<Endpo
 
 Status within(const Key& key, std::uint64_t value, std::string_view text) {
     if (value >= key.min && (key.max == 0 || value <= key.max)) return {};
-    return fail(Errc::out_of_range, quoted(text) + " is outside " + limits_of(key));
+    return fail(Errc::out_of_range, quoted(text) + (key.max == 0 ? " is not " : " is outside ") + limits_of(key));
 }
 
 Status assign_number(const Key& key, std::string_view text, std::uint64_t& out) {

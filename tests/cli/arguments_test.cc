@@ -163,6 +163,23 @@ TEST_CASE("an empty value does not choose another node or another file") {
     CHECK(complaint({"config", "check", "--config", ""}) == "--config: is empty");
     CHECK(complaint({"status", "--admin="}) == "--admin: is empty");
     CHECK(complaint({"leave", "--data-dir="}) == "--data-dir: is empty");
+    // Without the digest it would read back the whole store, without the file check another one.
+    CHECK(complaint({"verify", ""}) == "DIGEST: is empty");
+    CHECK(complaint({"blob", ""}) == "DIGEST: is empty");
+    CHECK(complaint({"join", ""}) == "ADDR: is empty");
+    CHECK(complaint({"config", "check", ""}) == "FILE: is empty");
+    for (const Words& words : {Words{"--insecure-mesh="}, Words{"serve", "--insecure-mesh="}, Words{"status", ""},
+                               Words{"peers", "--json="}, Words{""}}) {
+        CHECK(complaint(words) == "an argument is empty; is a variable not set?");
+    }
+}
+
+TEST_CASE("a file to check is named once") {
+    // The one that was not looked at may be the one with the mistake.
+    CHECK(complaint({"config", "check", "a.toml", "--config", "b.toml"}) ==
+          "FILE and --config mean the same; give one of them");
+    CHECK(parse({"config", "check", "a.toml"})->argument == "a.toml");
+    CHECK(parse({"config", "check", "--config", "b.toml"})->config_file == "b.toml");
 }
 
 TEST_CASE("a flag of another command is told from one that nobody has") {

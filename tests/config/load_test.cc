@@ -1,6 +1,8 @@
 // From file, environment and flags to one configuration, or to every problem with its place.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "config/config.h"
 #include "config/keys.h"
 
@@ -92,7 +94,9 @@ TEST_CASE("each type is taken from each source") {
     CHECK(*environment == *file);
 
     Sources flags = on_a_machine();
-    for (const Key& key : keys()) flags.flags.emplace_back(key.path, print(key, *file));
+    for (const Key& key : keys()) {  // what is empty is left out: a flag may not be
+        if (auto text = print(key, *file); !text.empty()) flags.flags.emplace_back(key.path, std::move(text));
+    }
     const auto flagged = load(flags);
     REQUIRE_MESSAGE(flagged, flagged.error().what);
     CHECK(*flagged == *file);
@@ -280,6 +284,41 @@ TEST_CASE("an empty seed is refused and does not make a mesh of one") {
     }
     CHECK(has(refusal("join = [\"\"]\n"), "join: is empty; write HOST:PORT"));
     CHECK(from_file("join = []\n")->join.empty());
+}
+
+TEST_CASE("an empty flag is refused and does not stand for the default") {
+    // --data-dir "$DIR" with DIR unset would start a node on another disk, or join with another name.
+    for (const Key& key : keys()) {
+        if (key.type == Type::boolean) continue;  // the command line gives these a value
+        Sources sources = on_a_machine();
+        sources.flags = {{std::string(key.path), ""}};
+        CAPTURE(key.path);
+        REQUIRE(!load(sources));
+        CHECK(has(load(sources).error().what, flag_of(key) + ": is empty; "));
+    }
+    // In a file it is how the defaults are written out, in the environment how "not set" is written.
+    CHECK(from_file("data-dir = \"\"\nname = \"\"\n[admin]\nlisten = \"\"\n")->name == "host7");
+}
+
+TEST_CASE("nought is refused, or means what its key says, and never that there is no limit") {
+    // An operator who writes 0 for "unlimited" must hear that a limit stays a limit.
+    const std::vector<std::string_view> taken{"stop-timeout", "io-threads", "disk-threads", "store.min-free"};
+    for (const Key& key : keys()) {
+        const bool number = key.type == Type::count || key.type == Type::size ||
+                            key.type == Type::share || key.type == Type::duration;
+        if (!number) continue;
+        CAPTURE(key.path);
+        Sources sources = on_a_machine();
+        sources.flags = {{std::string(key.path), "0"}};
+        const auto loaded = load(sources);
+        CHECK(loaded.has_value() == (std::find(taken.begin(), taken.end(), key.path) != taken.end()));
+        if (loaded) CHECK(has(std::string(key.help), key.type == Type::duration ? "0s: " : "0: "));
+        if (!loaded) CHECK(has(loaded.error().what, flag_of(key) + ": '0' is "));
+    }
+    Sources sources = on_a_machine();
+    sources.flags = {{"store.max-bytes", "0"}, {"limits.uploads", "0"}};
+    CHECK(load(sources).error().what ==
+          "--store-max-bytes: '0' is not at least 1MiB\n--limits-uploads: '0' is outside 1 to 1000000");
 }
 
 TEST_CASE("variables that Kubernetes makes for a service of this name are passed over") {
