@@ -116,6 +116,7 @@ Result<AdminReply> read_reply(int fd, Instant deadline) {
         }
         if (n < 0) return fail(Errc::network, "reading the answer", errno);
         if (n == 0) {
+            if (!parser.head_done()) return fail(Errc::protocol, "the connection ended before an answer");
             FR_TRY(parser.finish());
             break;
         }
@@ -167,6 +168,11 @@ Result<AdminReply> AdminClient::ask(std::string_view method, std::string_view pa
         FR_TRY(send_all(socket->get(), request, reply_by));
         return read_reply(socket->get(), reply_by);
     }();
+    // A port of the mesh ends the connection, another program's speaks something else.
+    if (!reply && reply.error().code == Errc::protocol && target_.socket_path.empty()) {
+        return fail(Errc::unavailable, target_.str() + " is not an admin listener (" + describe(reply.error()) +
+                                           "); name the node's admin.listen, or --data-dir DIR on its machine");
+    }
     if (!reply) {
         return fail(reply.error().code, "asking the node at " + target_.str() + " for " +
                                             std::string(path) + ": " + describe(reply.error()));

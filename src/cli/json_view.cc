@@ -57,7 +57,8 @@ Answer ask(const AdminClient& client, std::string_view method, std::string_view 
     if (answer.json.is_discarded() && reply->status != 404) {
         answer.json = nullptr;
         answer.complaint = "the node at " + client.target().str() + " answered " +
-                           std::to_string(reply->status) + " without JSON; is that its admin address?";
+                           std::to_string(reply->status) +
+                           " without JSON; is that its admin.listen? `fastreg status` there names it";
         return answer;
     }
     const std::string code = text_at(answer.json, {"error", "code"});

@@ -86,7 +86,8 @@ void Greeting::on_poll_error(int os_errno) {
 
 void Greeting::broke(int os_errno) {
     end({false, std::string(connected_ ? "the link to " : "cannot connect to ") + setup_.remote.str() +
-                    (connected_ ? " broke in the handshake: " : ": ") + std::strerror(os_errno)});
+                    (connected_ ? " broke in the handshake: " : ": ") + std::strerror(os_errno) +
+                    (connected_ ? "" : "; is a node running there, with that port for gossip?")});
 }
 
 void Greeting::on_timeout() {

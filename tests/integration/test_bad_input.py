@@ -14,6 +14,8 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import FASTREG, MANIFEST, PATIENCE, Mesh, Skip, check, digest_of, equal, run_cases, until  # noqa: E402
 
+INDEX = "application/vnd.oci.image.index.v1+json"
+
 
 def raw(node, data, seconds=20, half_close=False):
     """Sends bytes as they are; returns all that comes back until the node closes."""
@@ -56,6 +58,11 @@ def test_names_and_digests_that_lie():
             check(answer.status in codes, f"{path}: {answer.status} {answer.body[:200]!r}")
             if answer.status == 400:
                 check(answer.json()["errors"][0]["message"], "the error says what is wrong")
+        for path in ("/v2/a%00b/manifests/latest", "/v2/a/b/manifests/%00", "/v2/a/b/blobs/sha256:%00", "/%00"):
+            answer = node.get(path)
+            equal((answer.status, answer.header("Content-Type"), answer.json()),
+                  (400, "application/json", {"errors": [{"code": "UNSUPPORTED", "message":
+                   "the path has the byte 0x00 (%00), which is forbidden"}]}), path)
         equal(node.get("/v2/").status, 200, "still well")
 
 
@@ -167,19 +174,23 @@ def test_manifests_that_are_none():
                    "config": {"mediaType": "a/b", "digest": digest_of(b"nobody has this"), "size": 15}}
         answer = put(json.dumps(missing).encode())
         equal((answer.status, answer.code()), (404, "MANIFEST_BLOB_UNKNOWN"), "a blob nobody pushed")
-        text = b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % b"application/vnd.oci.image.index.v1+json"
-        answer = put(text, "application/vnd.oci.image.index.v1+json", digest_of(b"other"))
+        child = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [
+            {"mediaType": MANIFEST, "digest": digest_of(b"no manifest"), "size": 11}]}
+        answer = put(json.dumps(child).encode(), INDEX)
+        equal((answer.status, answer.code()), (404, "MANIFEST_BLOB_UNKNOWN"), "a child manifest nobody pushed")
+        check(digest_of(b"no manifest") in answer.body.decode(), "which one")
+        text = b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % INDEX.encode()
+        answer = put(text, INDEX, digest_of(b"other"))
         equal((answer.status, answer.code()), (400, "DIGEST_INVALID"), "a digest that is not its own")
-        index = "application/vnd.oci.image.index.v1+json"
-        answer = put(text, index, f"t?digest={digest_of(b'other')}")
+        answer = put(text, INDEX, f"t?digest={digest_of(b'other')}")
         equal((answer.status, answer.code()), (400, "DIGEST_INVALID"), "another digest than it promised")
         equal(node.get("/v2/m/m/manifests/t").status, 404, "and no tag of it")
         for digest in (digest_of(text), digest_of(text, "sha512")):
-            equal(put(text, index, f"t?digest={digest}").header("Docker-Content-Digest"), digest, "as promised")
+            equal(put(text, INDEX, f"t?digest={digest}").header("Docker-Content-Digest"), digest, "as promised")
         answer = node.get("/v2/m/m/manifests/.INVALID_MANIFEST_NAME")
         equal((answer.status, answer.code()), (404, "MANIFEST_UNKNOWN"), "nothing is under a tag that cannot be")
         equal(node.head("/v2/m/m/manifests/.INVALID_MANIFEST_NAME").status, 404, "nor for HEAD")
-        answer = put(text, index, ".INVALID_MANIFEST_NAME")
+        answer = put(text, INDEX, ".INVALID_MANIFEST_NAME")
         equal((answer.status, answer.code()), (400, "TAG_INVALID"), "and none can be pushed")
 
 
@@ -211,7 +222,11 @@ def test_slow_clients_are_cut():
         start = time.monotonic()
         got = raw(node, b"GET /v2/ HTTP/1.1\r\nHost: a\r\n")
         check(time.monotonic() - start < 10, "cut in time")
-        check(got == b"" or b" 408 " in got, f"with 408 or nothing: {got[:80]!r}")
+        head, _, body = got.partition(b"\r\n\r\n")
+        check(head.startswith(b"HTTP/1.1 408 ") and b"\r\nContent-Type: application/json" in head, f"{got!r}")
+        equal(json.loads(body), {"errors": [{"code": "UNSUPPORTED", "message":
+                                             "the request head did not arrive in time"}]}, "shaped as the spec wants")
+        equal(raw(node, b""), b"", "who never said a word is hung up on")
         equal(node.get("/v2/").status, 200, "others are served")
 
 
@@ -495,6 +510,28 @@ def test_joins_that_cannot_be_say_why_at_once():
             joined = node.cli("join", address, code=1)
             check(words in joined.stderr, f"join {address}: {joined.stderr}")
             check(time.monotonic() - began < 4 * PATIENCE, "without waiting for a timeout")
+
+
+def test_commands_to_a_wrong_port_are_told_which_is_right():
+    """A script that names the wrong port must hear so, with exit code 3, and not of a broken answer."""
+    with Mesh(2, "--admin-listen", "127.0.0.1:0") as mesh, socket.socket() as dead:
+        node = mesh[1]
+        def ask(*words):
+            return subprocess.run([FASTREG, *words], capture_output=True, text=True, timeout=30, check=False)
+        for port, words in (("http", ["blob", digest_of(b"x")]), ("gossip", ["status"]), ("transfer", ["verify"])):
+            done = ask(*words, "--admin", node.ready[port])
+            check(done.returncode == 3 and "name the node's admin.listen" in done.stderr,
+                  f"{words} at {port}: {done.returncode} {done.stderr}")
+        equal(ask("status", "--admin", node.ready["admin"]).returncode, 0, "the right one")
+        dead.bind(("127.0.0.1", 0))  # and listens to nobody
+        nobody = f"127.0.0.1:{dead.getsockname()[1]}"
+        done = ask("status", "--admin", nobody)
+        check(done.returncode == 3 and "is it running, with that address as its admin.listen?" in done.stderr,
+              done.stderr)
+        done = ask("status", "--admin", os.path.join(mesh.root, "none.sock"))
+        check(done.returncode == 3 and "--data-dir DIR or --admin" in done.stderr, done.stderr)
+        done = node.cli("join", nobody, code=1)
+        check("is a node running there, with that port for gossip?" in done.stderr, done.stderr)
 
 
 def test_a_refused_start_is_no_crash():
