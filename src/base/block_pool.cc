@@ -65,6 +65,10 @@ struct BlockPool::Impl {
     }
 };
 
+bool Block::may_change() const {
+    return pool_ && pool_->impl_->pages == BlockPool::Pages::at_start;
+}
+
 std::shared_ptr<BlockPool> BlockPool::create(std::size_t block_size, std::size_t count,
                                              std::function<void()> on_freed,
                                              Pages pages) {
@@ -113,6 +117,10 @@ Block BlockPool::try_take() {
 
 std::size_t BlockPool::block_size() const {
     return impl_->block_size;
+}
+
+std::span<std::byte> BlockPool::memory() const {
+    return {impl_->memory, impl_->block_size * impl_->count};
 }
 
 std::size_t BlockPool::count() const {

@@ -33,6 +33,9 @@ class Block {
     [[nodiscard]] std::span<std::byte> filled() const { return {data_, size_}; }
     void set_filled(std::size_t size);
     [[nodiscard]] std::size_t size() const { return size_; }
+    /// A device may write into it on a peer's word, even now: what was read from it once may read differently
+    /// the next time. Store it first, then check what was stored.
+    [[nodiscard]] bool may_change() const;
     void reset();
 
   private:
@@ -61,6 +64,8 @@ class BlockPool : public std::enable_shared_from_this<BlockPool> {
     /// An empty Block when there is none.
     [[nodiscard]] Block try_take();
     [[nodiscard]] std::size_t block_size() const;
+    /// All blocks, one after the other: to register them with a device.
+    [[nodiscard]] std::span<std::byte> memory() const;
     [[nodiscard]] std::size_t count() const;
     [[nodiscard]] std::size_t free_count() const;
     /// Gives the kernel back the memory of blocks that were not needed for a while: as many as exceed the
