@@ -1,0 +1,367 @@
+#include "transport/rdma/engine.h"
+
+#include <sys/stat.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace fastreg::transport::rdma {
+
+/// Links speak to the engine through this, so that its own face stays small.
+class Engine::Events final : public RequesterOwner, public ResponderOwner {
+  public:
+    explicit Events(Engine& engine) : e_(engine) {}
+
+    void on_up(Requester& link) override { e_.owner_.on_link_up(link.peer()); }
+    void on_refused(Requester& link, wire::TransferMessage message) override {
+        ++e_.counters_.refused;
+        e_.owner_.on_message(link.peer(), std::move(message));
+    }
+    void on_fetch_end(Requester& link, RequestId request, FetchEnd end, Block block) override {
+        const auto found = e_.fetches_.find(request);
+        FR_ASSERT(found != e_.fetches_.end());
+        const FetchOrder order = std::move(found->second);
+        e_.fetches_.erase(found);
+        if (end == FetchEnd::all_sent_to_sink) {
+            ++e_.counters_.chunks_in;
+            if (block) e_.owner_.on_progress(link.peer(), request, block.size());
+            order.sink->on_block(0, std::move(block), std::nullopt);
+        }
+        if (end == FetchEnd::cancelled) ++e_.counters_.cancelled;
+        e_.owner_.on_fetch_done(link.peer(), request, end);
+    }
+
+    void on_request(Responder& link, const wire::RdmaRequest& request) override {
+        e_.owner_.on_message(link.peer(), wire::GetChunk{request.request, request.digest, request.blob_size,
+                                                         request.chunk, request.urgent});
+    }
+    void on_cancelled(Responder& link, RequestId request) override { forget(link, request, true); }
+    void on_written(Responder& link, RequestId request, std::size_t slot, bool ok) override {
+        const auto found = e_.writing_.find({link.conn(), request});
+        FR_ASSERT(found != e_.writing_.end() && found->second.second == slot);
+        const ServeOrder order = std::move(found->second.first);
+        e_.writing_.erase(found);
+        e_.sources_->release(slot);
+        if (ok) ++e_.counters_.chunks_out;
+        e_.owner_.on_served(order.to, order.request, ok, ok ? order.length : 0);
+    }
+    void on_responder_closing(Responder& link, const std::vector<RequestId>& open) override {
+        for (const RequestId request : open) forget(link, request, true);
+    }
+
+  private:
+    /// Ends a serve that waits for its source; the asker's own side is told if there was none.
+    void forget(Responder& link, RequestId request, bool tell) {
+        const auto mine = [&](const Serving& s) { return s.conn == link.conn() && s.order.request == request; };
+        std::vector<ServeOrder> ended;
+        for (auto& [slot, waiters] : e_.loading_) {
+            std::erase_if(waiters, [&](Serving& s) {
+                if (!mine(s)) return false;
+                ended.push_back(std::move(s.order));
+                e_.sources_->release(slot);
+                return true;
+            });
+        }
+        std::erase_if(e_.slotless_, [&](Serving& s) {
+            if (!mine(s)) return false;
+            ended.push_back(std::move(s.order));
+            return true;
+        });
+        if (tell) e_.owner_.on_message(link.peer(), wire::Cancel{request});
+        for (const ServeOrder& order : ended) e_.end_serve(order, false);
+    }
+
+    Engine& e_;
+};
+
+Result<std::unique_ptr<Engine>> Engine::create(Verbs& verbs, Options options, EngineOwner& owner, Counters& counters,
+                                               std::function<void()> on_slot_freed) {
+    auto landing = LandingPool::create(options.landing_slots, kChunkSizeMax, std::move(on_slot_freed));
+    auto sources = SourcePool::create(options.source_slots, kChunkSizeMax);
+    if (!landing || !sources) {
+        return fail(Errc::no_space, "no memory for the RDMA slots; lower rdma.landing-slots and rdma.source-slots");
+    }
+    FR_TRY(verbs.register_memory(landing->memory(), sources->memory(), kChunkSizeMax));
+    return std::unique_ptr<Engine>(
+        new Engine(verbs, std::move(options), owner, counters, std::move(landing), std::move(sources)));
+}
+
+Engine::Engine(Verbs& verbs, Options options, EngineOwner& owner, Counters& counters,
+               std::unique_ptr<LandingPool> landing, std::unique_ptr<SourcePool> sources)
+    : verbs_(verbs),
+      options_(std::move(options)),
+      owner_(owner),
+      counters_(counters),
+      landing_(std::move(landing)),
+      sources_(std::move(sources)),
+      events_(std::make_unique<Events>(*this)) {
+    sweep({});
+}
+
+Engine::~Engine() {
+    for (auto& [conn, link] : links_) link->finish({});
+}
+
+// --- links -------------------------------------------------------------------------------------
+
+Requester* Engine::requester_to(NodeId peer) {
+    const auto found = requesters_.find(peer);
+    return found == requesters_.end() || found->second->state() != Link::State::up ? nullptr : found->second;
+}
+
+Responder* Engine::responder_of(NodeId peer, RequestId request) {
+    for (const auto& [conn, link] : links_) {
+        auto* responder = dynamic_cast<Responder*>(link.get());
+        if (responder != nullptr && responder->peer() == peer && responder->asked(request) != nullptr) return responder;
+    }
+    return nullptr;
+}
+
+/// Closes the link of this kind that was idle the longest when there are too many; false: all are at work.
+template <class Kind>
+bool Engine::make_room(Instant now) {
+    std::size_t count = 0;
+    for (const auto& [conn, link] : links_) {
+        count += dynamic_cast<Kind*>(link.get()) != nullptr && link->state() != Link::State::closing ? 1 : 0;
+    }
+    if (count < options_.links_max) return true;
+    if constexpr (std::is_same_v<Kind, Requester>) {
+        for (const auto& [peer, link] : requesters_) {
+            if (link->state() != Link::State::up || link->in_use()) continue;
+            link->close(now, "idle, and another one is needed", true);
+            sweep(now);
+            return true;
+        }
+    }
+    return false;
+}
+
+void Engine::connect(Instant now, NodeId peer, const Endpoint& address) {
+    if (requesters_.contains(peer)) return;
+    if (!make_room<Requester>(now)) return owner_.on_link_down(peer, "too many RDMA connections", true);
+    const auto conn = verbs_.begin_connect(address);
+    if (!conn) {
+        ++counters_.connects_failed;
+        return owner_.on_link_down(peer, describe(conn.error()), false);
+    }
+    auto link = std::make_unique<Requester>(context(), *conn, peer, now, *events_);
+    requesters_[peer] = link.get();
+    links_.emplace(*conn, std::move(link));
+    sweep(now);
+}
+
+void Engine::on_cm_events(Instant now) {
+    while (auto event = verbs_.next_cm_event()) {
+        if (event->type == CmEvent::Type::connect_request) {
+            on_connect_request(now, *event);
+        } else if (event->type == CmEvent::Type::device_removed) {
+            for (const auto& [conn, link] : links_) {
+                if (link->device() == event->device) link->on_cm(now, *event);
+            }
+        } else if (const auto found = links_.find(event->conn); found != links_.end()) {
+            found->second->on_cm(now, *event);
+        }
+    }
+    sweep(now);
+}
+
+void Engine::turn_away(Instant now, const CmEvent& event, wire::CloseCode code, const std::string& text) {
+    (void)now;
+    ++counters_.greetings_refused;
+    log::debug("rdma.refused", {{"from", event.remote}, {"why", text}});
+    verbs_.reject(event.conn, wire::encode_rdma_reject({code, text}));
+    verbs_.close(event.conn);
+}
+
+void Engine::on_connect_request(Instant now, const CmEvent& event) {
+    using Code = wire::CloseCode;
+    const LinkOptions& links = options_.links;
+    const auto hello = wire::decode_rdma_hello(event.data);
+    if (!hello) return turn_away(now, event, Code::protocol, hello.error().what);
+    if (hello->cluster_hash != links.cluster_hash) return turn_away(now, event, Code::cluster, "another cluster");
+    if (hello->node_id == links.self) return turn_away(now, event, Code::itself, "the node itself");
+    if (hello->keyed != links.key.has_value()) {
+        return turn_away(now, event, hello->keyed ? Code::key_foreign : Code::key_needed, "only one of both has a key");
+    }
+    if (links.key && !equal_constant_time(wire::rdma_hello_mac(*links.key, *hello, links.self), hello->mac)) {
+        return turn_away(now, event, Code::wrong_key, "made with another key, or for another node");
+    }
+    // A node asks over one link: an older one is of an earlier life.
+    for (const auto& [conn, link] : links_) {
+        auto* old = dynamic_cast<Responder*>(link.get());
+        if (old != nullptr && old->peer() == hello->node_id && old->state() != Link::State::closing) {
+            old->close(now, "the peer connected again", true);
+        }
+    }
+    if (!make_room<Responder>(now)) return turn_away(now, event, Code::busy, "too many connections");
+    auto link = std::make_unique<Responder>(context(), event.conn, event.device, now, *events_, *hello);
+    Responder& made = *link;
+    links_.emplace(event.conn, std::move(link));
+    made.accept(now, verbs_.devices()[event.device].layer);
+}
+
+bool Engine::on_completions(Instant now, DeviceIndex device) {
+    bool more = false;
+    for (const ConnId conn : verbs_.completed(device)) {
+        const auto found = links_.find(conn);
+        if (found != links_.end()) more = found->second->on_completions(now) || more;
+    }
+    sweep(now);
+    return more;
+}
+
+/// What every entry ends with: closed links are told of, those that are gone are dropped, counts are shown.
+void Engine::sweep(Instant now) {
+    std::erase_if(requesters_, [&](const auto& entry) {
+        Requester& link = *entry.second;
+        if (link.state() != Link::State::closing && link.state() != Link::State::gone) return false;
+        owner_.on_link_down(link.peer(), link.why(), link.closed_orderly());
+        return true;
+    });
+    std::erase_if(links_, [](const auto& entry) { return entry.second->state() == Link::State::gone; });
+    begin_waiting_serves(now);
+    std::uint64_t out = 0;
+    for (const auto& [peer, link] : requesters_) out += link->state() == Link::State::up ? 1 : 0;
+    std::uint64_t in = 0;
+    for (const auto& [conn, link] : links_) {
+        in += dynamic_cast<Responder*>(link.get()) != nullptr && link->state() == Link::State::up ? 1 : 0;
+    }
+    counters_.links_out = out;
+    counters_.links_in = in;
+    counters_.slots_free = landing_->free();
+    counters_.slots_quarantined = landing_->quarantined();
+    counters_.sources_in_use = sources_->in_use();
+}
+
+void Engine::drop(Instant now, NodeId peer, const std::string& why) {
+    for (const auto& [conn, link] : links_) {
+        if (link->peer() == peer) link->close(now, why, true);
+    }
+    sweep(now);
+}
+
+// --- asking ------------------------------------------------------------------------------------
+
+void Engine::fetch(Instant now, FetchOrder order) {
+    Requester* link = requester_to(order.from);
+    if (link == nullptr) return owner_.on_fetch_done(order.from, order.request, FetchEnd::link_lost);
+    fetches_.insert_or_assign(order.request, order);
+    order.sink.reset();
+    link->fetch(now, std::move(order));
+    sweep(now);
+}
+
+void Engine::cancel_fetch(Instant now, NodeId from, RequestId request) {
+    if (Requester* link = requester_to(from)) link->cancel(now, request);
+    sweep(now);
+}
+
+void Engine::on_slot_freed(Instant now) {
+    for (const auto& [peer, link] : requesters_) link->go_on(now);
+    sweep(now);
+}
+
+// --- answering ---------------------------------------------------------------------------------
+
+void Engine::serve(Instant now, ServeOrder order) {
+    const Responder* link = responder_of(order.to, order.request);
+    if (link == nullptr) return owner_.on_served(order.to, order.request, false, 0);
+    start_serve(now, {link->conn(), std::move(order)});
+    sweep(now);
+}
+
+void Engine::start_serve(Instant now, Serving serving) {
+    auto* link = dynamic_cast<Responder*>(links_.at(serving.conn).get());
+    const wire::RdmaRequest& asked = *link->asked(serving.order.request);
+    struct stat about {};
+    if (serving.order.length != asked.chunk_bytes() || ::fstat(serving.order.file->fd(), &about) != 0) {
+        link->refuse(now, serving.order.request, wire::RdmaNack::Why::not_here);
+        return end_serve(serving.order, false);
+    }
+    const auto lease = sources_->acquire(
+        {asked.digest, serving.order.file_offset, serving.order.length, about.st_dev, about.st_ino});
+    if (!lease) {
+        slotless_.push_back(std::move(serving));
+        return;
+    }
+    if (lease->state == SourcePool::State::ready) {
+        ++counters_.read_hits;
+        return write(now, serving, lease->slot);
+    }
+    const bool first = lease->state == SourcePool::State::load;
+    const ServeOrder& order = serving.order;
+    if (first) {
+        ++counters_.reads;
+        sources_->retain(lease->slot);
+        owner_.read(lease->slot, order.file, order.file_offset, sources_->room(lease->slot).first(order.length));
+    } else {
+        ++counters_.read_hits;
+    }
+    auto& waiters = loading_[lease->slot];
+    waiters.push_back(std::move(serving));
+}
+
+void Engine::on_read(Instant now, std::size_t slot, bool ok) {
+    if (ok) {
+        sources_->loaded(slot);
+    } else {
+        sources_->failed(slot);
+    }
+    const auto node = loading_.extract(slot);
+    if (node) {
+        for (const Serving& serving : node.mapped()) {
+            auto* link = dynamic_cast<Responder*>(links_.at(serving.conn).get());
+            if (ok) {
+                write(now, serving, slot);
+                continue;
+            }
+            sources_->release(slot);
+            link->refuse(now, serving.order.request, wire::RdmaNack::Why::not_here);
+            end_serve(serving.order, false);
+        }
+    }
+    sources_->release(slot);  // the reader's
+    sweep(now);
+}
+
+void Engine::write(Instant now, const Serving& serving, SourcePool::Slot slot) {
+    auto* link = dynamic_cast<Responder*>(links_.at(serving.conn).get());
+    writing_[{serving.conn, serving.order.request}] = {serving.order, slot};
+    link->write(now, serving.order.request, slot);
+}
+
+void Engine::begin_waiting_serves(Instant now) {
+    for (std::size_t left = slotless_.size(); left > 0 && sources_->in_use() < sources_->count(); --left) {
+        Serving next = std::move(slotless_.front());
+        slotless_.pop_front();
+        start_serve(now, std::move(next));
+    }
+}
+
+void Engine::refuse(Instant now, NodeId to, RequestId request, wire::RdmaNack::Why why, bool whole,
+                    std::vector<NodeId> try_instead) {
+    if (Responder* link = responder_of(to, request)) link->refuse(now, request, why, whole, std::move(try_instead));
+    sweep(now);
+}
+
+void Engine::end_serve(const ServeOrder& order, bool ok) {
+    owner_.on_served(order.to, order.request, ok, ok ? order.length : 0);
+}
+
+// --- time --------------------------------------------------------------------------------------
+
+void Engine::on_deadline(Instant now) {
+    for (const auto& [conn, link] : links_) link->on_deadline(now);
+    landing_->on_deadline(now);
+    for (const auto& [peer, link] : requesters_) link->go_on(now);
+    sweep(now);
+}
+
+Instant Engine::next_deadline() const {
+    Instant next = landing_->next_deadline();
+    for (const auto& [conn, link] : links_) next = std::min(next, link->next_deadline());
+    return next;
+}
+
+}  // namespace fastreg::transport::rdma

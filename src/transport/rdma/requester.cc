@@ -1,0 +1,252 @@
+#include "transport/rdma/requester.h"
+
+#include <algorithm>
+
+namespace fastreg::transport::rdma {
+
+Requester::Requester(LinkContext context, ConnId conn, NodeId peer, Instant now, RequesterOwner& owner)
+    : Link(context, conn, peer, 0, now), owner_(owner), heard_(now) {}
+
+bool Requester::has(RequestId request) const {
+    const auto found = open_.find(request);
+    if (found != open_.end()) return !found->second.told;
+    return std::ranges::find(waiting_, request, &FetchOrder::request) != waiting_.end();
+}
+
+// --- connecting --------------------------------------------------------------------------------
+
+void Requester::on_cm(Instant now, const CmEvent& event) {
+    using Type = CmEvent::Type;
+    if (state_ == State::closing || state_ == State::gone) return;
+    switch (event.type) {
+        case Type::address_resolved:
+            device_ = event.device;
+            if (auto asked = context_.verbs.resolve_route(conn_); !asked) close(now, describe(asked.error()));
+            return;
+        case Type::route_resolved: return on_route_resolved(now);
+        case Type::established: return on_established(now, event);
+        case Type::rejected: {
+            const auto reject = wire::decode_rdma_reject(event.data);
+            return close(now, reject && !reject->text.empty() ? "refused: " + reject->text : event.why);
+        }
+        case Type::failed:
+        case Type::disconnected: return close(now, event.why);
+        case Type::device_removed: return close(now, "the RDMA device was removed");
+        case Type::connect_request: return;
+    }
+}
+
+void Requester::on_route_resolved(Instant now) {
+    if (auto made = context_.verbs.make_queue(conn_, Role::requester, queue_sizes()); !made) {
+        return close(now, describe(made.error()));
+    }
+    set_queue_made();
+    hello_.depth = context_.options.depth;
+    hello_.cluster_hash = context_.options.cluster_hash;
+    hello_.node_id = context_.options.self;
+    secret_random(hello_.nonce);
+    hello_.keyed = context_.options.key.has_value();
+    if (hello_.keyed) hello_.mac = wire::rdma_hello_mac(*context_.options.key, hello_, peer_);
+    if (auto asked = context_.verbs.connect(conn_, wire::encode_rdma_hello(hello_)); !asked) {
+        close(now, describe(asked.error()));
+    }
+}
+
+void Requester::on_established(Instant now, const CmEvent& event) {
+    if (state_ != State::connecting) return;
+    const auto welcome = wire::decode_rdma_welcome(event.data);
+    if (!welcome) return close(now, "the peer broke the protocol: " + welcome.error().what);
+    if (welcome->node_id != peer_) return close(now, "another node answers there");
+    if (welcome->keyed != hello_.keyed || welcome->cluster_hash != hello_.cluster_hash) {
+        return close(now, "the peer is of another cluster, or only one of both has a key");
+    }
+    wire::RdmaProof proof;
+    if (hello_.keyed) {
+        const Mac& key = *context_.options.key;
+        if (!equal_constant_time(wire::rdma_welcome_mac(key, hello_, *welcome), welcome->mac)) {
+            return close(now, "the peer did not prove the mesh's key");
+        }
+        proof.mac = wire::rdma_proof_mac(key, hello_, *welcome);
+    }
+    depth_ = std::min(context_.options.depth, welcome->depth);
+    set_up(now);
+    heard_ = now;
+    // The connecting side speaks first: iWARP demands it (RFC 5044), and the peer waits for the proof.
+    if (!post(now, proof, ++works_)) return;
+    owner_.on_up(*this);
+    send_requests(now);
+}
+
+// --- requests ----------------------------------------------------------------------------------
+
+void Requester::fetch(Instant now, FetchOrder order) {
+    FR_ASSERT(state_ == State::up);
+    last_used_ = now;
+    if (order.urgent) {
+        waiting_.push_front(std::move(order));
+    } else {
+        waiting_.push_back(std::move(order));
+    }
+    send_requests(now);
+}
+
+void Requester::send_requests(Instant now) {
+    const std::size_t most = std::min(depth_, context_.options.slots_per_peer);
+    while (state_ == State::up && !waiting_.empty() && open_.size() < most && has_send_room(open_.size() + 2)) {
+        auto grant = context_.landing.grant(conn_);
+        if (!grant) return;
+        FetchOrder order = std::move(waiting_.front());
+        waiting_.pop_front();
+        send_request(now, std::move(order), std::move(*grant));
+    }
+}
+
+void Requester::send_request(Instant now, FetchOrder order, Grant grant) {
+    wire::RdmaRequest request;
+    request.request = order.request;
+    request.generation = grant.generation();
+    request.address = reinterpret_cast<std::uint64_t>(grant.data());
+    request.key = context_.verbs.landing_key(device_, grant.data());
+    request.room = static_cast<std::uint32_t>(grant.size());
+    request.digest = order.digest;
+    request.blob_size = order.blob_size;
+    request.chunk = order.chunk;
+    request.urgent = order.urgent;
+    Open& open = open_[order.request];
+    open.grant = std::move(grant);
+    open.digest = order.digest;
+    open.bytes = request.chunk_bytes();
+    open.sent = now;
+    open.deadline = now + patience();
+    (void)post(now, request, ++works_);  // a failure has closed the link, and ended this
+}
+
+Duration Requester::patience() const {
+    return std::clamp(usual_ * 20, context_.options.request_timeout, context_.options.request_timeout_max);
+}
+
+void Requester::cancel(Instant now, RequestId request) {
+    const auto waits = std::ranges::find(waiting_, request, &FetchOrder::request);
+    if (waits != waiting_.end()) {
+        waiting_.erase(waits);
+        return owner_.on_fetch_end(*this, request, FetchEnd::cancelled, {});
+    }
+    const auto found = open_.find(request);
+    if (found == open_.end() || found->second.told) return;
+    tell(request, found->second, FetchEnd::cancelled);
+    begin_cancel(now, request, found->second);
+}
+
+void Requester::begin_cancel(Instant now, RequestId request, Open& open) {
+    open.cancelled = true;
+    open.deadline = now + context_.options.cancel_grace;
+    (void)post(now, wire::RdmaCancel{request, open.grant.generation()}, ++works_);
+}
+
+void Requester::tell(RequestId request, Open& open, FetchEnd end, Block block) {
+    if (std::exchange(open.told, true)) return;
+    owner_.on_fetch_end(*this, request, end, std::move(block));
+}
+
+void Requester::on_message(Instant now, const wire::RdmaMessage& message) {
+    if (const auto* done = std::get_if<wire::RdmaDone>(&message)) {
+        on_done(now, *done);
+    } else if (const auto* nack = std::get_if<wire::RdmaNack>(&message)) {
+        on_nack(now, *nack);
+    } else {
+        return close(now, "the peer broke the protocol: an answering end that asks");
+    }
+    send_requests(now);
+}
+
+void Requester::on_done(Instant now, const wire::RdmaDone& done) {
+    const auto found = open_.find(done.request);
+    if (found == open_.end() || !found->second.grant || found->second.grant.generation() != done.generation ||
+        found->second.bytes != done.bytes) {
+        return close(now, "the peer broke the protocol: a DONE that answers no request");
+    }
+    Open& open = found->second;
+    heard_ = now;
+    if (!open.cancelled) usual_ = usual_ == Duration{} ? now - open.sent : (usual_ * 7 + (now - open.sent)) / 8;
+    Block block = std::move(open.grant).give_up(Terminal(conn_, done.generation), done.bytes);
+    if (done.bytes == 0) block.reset();
+    tell(done.request, open, FetchEnd::all_sent_to_sink, std::move(block));
+    // A cancel that crossed the DONE is answered too, and counts until then.
+    if (!open.cancelled) open_.erase(done.request);
+}
+
+void Requester::on_nack(Instant now, const wire::RdmaNack& nack) {
+    using Why = wire::RdmaNack::Why;
+    const auto found = open_.find(nack.request);
+    if (found == open_.end() || (nack.why == Why::cancelled && !found->second.cancelled) ||
+        (found->second.grant && found->second.grant.generation() != nack.generation) ||
+        (!found->second.grant && nack.why != Why::cancelled)) {
+        return close(now, "the peer broke the protocol: a refusal that answers no request");
+    }
+    Open& open = found->second;
+    heard_ = now;
+    if (open.grant) (void)std::move(open.grant).give_up(Terminal(conn_, nack.generation), 0);
+    if (nack.why == Why::cancelled) {
+        open_.erase(found);
+        return;
+    }
+    if (!open.told) {
+        if (nack.why == Why::busy) {
+            owner_.on_refused(*this, wire::Busy{nack.request, open.digest, nack.try_instead});
+        } else {
+            owner_.on_refused(*this, wire::NotHere{nack.request, open.digest, nack.whole});
+        }
+        tell(nack.request, open, nack.why == Why::busy ? FetchEnd::busy : FetchEnd::not_here);
+    }
+    if (!open.cancelled) open_.erase(nack.request);
+}
+
+void Requester::on_work_done(Instant now, std::uint64_t) { send_requests(now); }
+
+// --- time and the end --------------------------------------------------------------------------
+
+void Requester::on_deadline(Instant now) {
+    Link::on_deadline(now);
+    if (state_ != State::up) return;
+    for (auto& [request, open] : open_) {
+        if (now < open.deadline) continue;
+        if (open.cancelled) {
+            // As long as others end, the peer is at work and this one's turn comes.
+            if (now < heard_ + context_.options.cancel_grace) continue;
+            return close(now, "the peer did not end a cancelled request within " +
+                                  std::to_string(millis_of(context_.options.cancel_grace)) + " ms");
+        }
+        ++timeouts_;
+        tell(request, open, FetchEnd::link_lost);
+        begin_cancel(now, request, open);
+        if (state_ != State::up) return;
+    }
+    if (!in_use() && now >= last_used_ + context_.options.idle) close(now, "idle", true);
+}
+
+Instant Requester::next_deadline() const {
+    Instant next = Link::next_deadline();
+    if (state_ != State::up) return next;
+    for (const auto& [request, open] : open_) {
+        const Instant due = open.cancelled ? std::max(open.deadline, heard_ + context_.options.cancel_grace)
+                                           : open.deadline;
+        next = std::min(next, due);
+    }
+    if (!in_use()) next = std::min(next, last_used_ + context_.options.idle);
+    return next;
+}
+
+void Requester::on_closing(Instant) {
+    for (FetchOrder& order : std::exchange(waiting_, {})) {
+        owner_.on_fetch_end(*this, order.request, FetchEnd::link_lost, {});
+    }
+    for (auto& [request, open] : open_) {
+        if (open.grant) context_.landing.quarantine(std::move(open.grant));
+        tell(request, open, FetchEnd::link_lost);
+    }
+    open_.clear();
+}
+
+void Requester::on_queue_gone(Instant) {}
+
+}  // namespace fastreg::transport::rdma

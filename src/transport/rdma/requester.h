@@ -1,0 +1,85 @@
+// This node asks: the end of a connection that grants landing slots and is written into. It is always the
+// side that connects. A request has one end for whoever ordered it (RequesterOwner::on_fetch_end), and one
+// for its slot (transport/rdma/slots.h); a cancelled request has the first long before the second. The rdma
+// thread only.
+#pragma once
+
+#include <deque>
+#include <map>
+
+#include "transport/data.h"
+#include "transport/rdma/link.h"
+
+namespace fastreg::transport::rdma {
+
+class Requester;
+
+class RequesterOwner {
+  public:
+    virtual ~RequesterOwner() = default;
+    virtual void on_up(Requester& link) = 0;
+    /// Exactly once for every fetch. With all_sent_to_sink `block` holds the chunk, in memory that its
+    /// sender can write to: store first, check what was stored.
+    virtual void on_fetch_end(Requester& link, RequestId request, FetchEnd end, Block block) = 0;
+    /// Before the end of a request that the peer refused.
+    virtual void on_refused(Requester& link, wire::TransferMessage message) = 0;
+};
+
+class Requester final : public Link {
+  public:
+    Requester(LinkContext context, ConnId conn, NodeId peer, Instant now, RequesterOwner& owner);
+
+    /// What was asked for is sent at once or waits here for its turn; urgent ones first.
+    void fetch(Instant now, FetchOrder order);
+    void cancel(Instant now, RequestId request);
+    [[nodiscard]] bool has(RequestId request) const;
+    [[nodiscard]] bool in_use() const { return !open_.empty() || !waiting_.empty(); }
+    [[nodiscard]] std::size_t granted() const { return open_.size(); }
+    /// Requests that wait because no slot was free: the pool is too small for what is asked.
+    [[nodiscard]] std::uint64_t timeouts() const { return timeouts_; }
+    /// A slot may be free again.
+    void go_on(Instant now) { send_requests(now); }
+
+    void on_cm(Instant now, const CmEvent& event) override;
+    void on_deadline(Instant now) override;
+    [[nodiscard]] Instant next_deadline() const override;
+
+  private:
+    /// From its request to the peer's last word on it.
+    struct Open {
+        Grant grant;               // empty once the peer said how it ended
+        Digest digest;
+        std::uint64_t bytes = 0;
+        Instant sent;
+        Instant deadline;          // of the request, or of the end of a cancelled one
+        bool told = false;         // the owner knows its end
+        bool cancelled = false;    // the peer's NACK(cancelled) is awaited, whatever came before
+    };
+
+    void on_message(Instant now, const wire::RdmaMessage& message) override;
+    void on_work_done(Instant now, std::uint64_t work) override;
+    void on_closing(Instant now) override;
+    void on_queue_gone(Instant now) override;
+
+    void on_route_resolved(Instant now);
+    void on_established(Instant now, const CmEvent& event);
+    void on_done(Instant now, const wire::RdmaDone& done);
+    void on_nack(Instant now, const wire::RdmaNack& nack);
+    void send_requests(Instant now);
+    void send_request(Instant now, FetchOrder order, Grant grant);
+    void begin_cancel(Instant now, RequestId request, Open& open);
+    void tell(RequestId request, Open& open, FetchEnd end, Block block = {});
+    [[nodiscard]] Duration patience() const;
+
+    RequesterOwner& owner_;
+    wire::RdmaHello hello_;
+    std::size_t depth_ = 0;  // agreed with the peer
+    std::map<RequestId, Open> open_;
+    std::deque<FetchOrder> waiting_;
+    std::uint64_t works_ = 0;
+    Instant heard_;              // the last end of a request
+    Duration usual_{};           // from request to end, smoothed
+    std::uint64_t timeouts_ = 0;
+};
+
+}  // namespace fastreg::transport::rdma

@@ -1,0 +1,205 @@
+// What strangers and broken peers may put into greetings, requests and their ends: refused, counted, closed,
+// and nothing written where it should not be.
+#include "rdma_rig.h"
+
+namespace fastreg::transport::rdma::test {
+namespace {
+
+std::shared_ptr<CollectingSink> sink() { return std::make_shared<CollectingSink>(); }
+
+/// One node, and a peer whose every word the test says.
+struct Stranger : RdmaWorld {
+    Stranger() : victim(add(1)), verbs(fabric) { victim.file = std::make_shared<MemoryFile>(pattern(kBigChunk)); }
+
+    wire::RdmaHello hello(const std::function<void(wire::RdmaHello&)>& change = {}) {
+        wire::RdmaHello h;
+        h.depth = 4;
+        h.cluster_hash = 7;
+        h.node_id = node(9);
+        h.keyed = true;
+        if (change) change(h);
+        h.mac = wire::rdma_hello_mac(key, h, victim.id);
+        return h;
+    }
+    /// Connects with these bytes; what came back.
+    std::optional<CmEvent> connect_with(const Bytes& data) {
+        conn = *verbs.begin_connect(victim.address);
+        (void)verbs.make_queue(conn, Role::requester, {});
+        (void)verbs.connect(conn, data);
+        pump();
+        std::optional<CmEvent> last;
+        while (auto event = verbs.next_cm_event()) last = event;
+        return last;
+    }
+    /// Connected, and the key proven.
+    void enter() {
+        const wire::RdmaHello mine = hello();
+        const auto event = connect_with(wire::encode_rdma_hello(mine));
+        REQUIRE(event);
+        REQUIRE(event->type == CmEvent::Type::established);
+        const auto welcome = wire::decode_rdma_welcome(event->data);
+        REQUIRE(welcome);
+        say(wire::RdmaProof{wire::rdma_proof_mac(key, mine, *welcome)});
+        CHECK(victim.counters.links_in == 1);
+    }
+    void say(const wire::RdmaMessage& message) { say_bytes(wire::encode_rdma(message)); }
+    void say_bytes(const Bytes& bytes) {
+        verbs.inject(conn, bytes);
+        pump();
+    }
+    wire::RdmaRequest request(RequestId id) const {
+        wire::RdmaRequest m;
+        m.request = id;
+        m.generation = 1;
+        m.address = 0x1000;
+        m.key = 1;
+        m.room = kBigChunk;
+        m.digest = some_digest();
+        m.blob_size = kBigBlob;
+        return m;
+    }
+
+    Mac key{};
+    RdmaNode& victim;
+    FakeVerbs verbs;
+    ConnId conn = 0;
+};
+
+TEST_CASE("a greeting of another cluster, key, node or program is refused with the reason") {
+    Stranger world;
+    const auto refused = [&](const Bytes& data) {
+        const auto event = world.connect_with(data);
+        REQUIRE(event);
+        REQUIRE(event->type == CmEvent::Type::rejected);
+        const auto reject = wire::decode_rdma_reject(event->data);
+        REQUIRE(reject);
+        return reject->text;
+    };
+    using H = wire::RdmaHello;
+    CHECK(refused({}) != "");
+    CHECK(refused(Bytes(56, std::byte{0x41})) != "");
+    CHECK(refused(wire::encode_rdma_hello(world.hello([](H& h) { h.cluster_hash = 8; }))) == "another cluster");
+    CHECK(refused(wire::encode_rdma_hello(world.hello([](H& h) { h.keyed = false; }))) == "only one of both has a key");
+    CHECK(refused(wire::encode_rdma_hello(world.hello([&](H& h) { h.node_id = world.victim.id; }))) == "the node itself");
+    H forged = world.hello();
+    forged.mac[0] ^= std::byte{1};
+    CHECK(refused(wire::encode_rdma_hello(forged)).find("another key") != std::string::npos);
+    CHECK(world.victim.counters.greetings_refused == 6);
+    CHECK(world.victim.engine->links() == 0);
+    CHECK(world.victim.verbs.open_connections() == 0);
+}
+
+TEST_CASE("a greeting that was recorded opens no more than a connection") {
+    // Whoever replays it cannot prove the key over the new nonce, and is asked nothing before that.
+    Stranger world;
+    const wire::RdmaHello mine = world.hello();
+    const auto event = world.connect_with(wire::encode_rdma_hello(mine));
+    REQUIRE(event->type == CmEvent::Type::established);
+    SUBCASE("asking without a proof") { world.say(world.request(1)); }
+    SUBCASE("a proof of another connection") {
+        wire::RdmaWelcome other = *wire::decode_rdma_welcome(event->data);
+        other.nonce[0] ^= std::byte{1};
+        world.say(wire::RdmaProof{wire::rdma_proof_mac(world.key, mine, other)});
+    }
+    world.pass(3s);
+    CHECK(world.victim.asked.empty());
+    CHECK(world.victim.engine->links() == 0);
+}
+
+TEST_CASE("a proven peer that breaks the protocol loses its connection, and nothing else happens") {
+    Stranger world;
+    world.enter();
+    world.victim.reads_held = true;
+    SUBCASE("no message at all") { world.say_bytes(Bytes(64, std::byte{0xff})); }
+    SUBCASE("a message of no known length") { world.say_bytes(Bytes(63)); }
+    SUBCASE("a second proof") { world.say(wire::RdmaProof{}); }
+    SUBCASE("an answer from who asks") { world.say(wire::RdmaDone{1, 1, 1}); }
+    SUBCASE("a request id twice") {
+        world.say(world.request(1));
+        world.say(world.request(1));
+    }
+    SUBCASE("more requests than agreed") {
+        for (RequestId i = 1; i <= 5; ++i) world.say(world.request(i));
+    }
+    SUBCASE("a room smaller than the chunk") {
+        wire::RdmaRequest small = world.request(1);
+        small.room = 10;
+        world.say(small);
+    }
+    SUBCASE("cancels without end, and no receive for the answers") {
+        world.fabric.hold(&world.victim.verbs, true);
+        for (RequestId i = 1; i <= 300; ++i) world.say(wire::RdmaCancel{i, 1});
+        world.fabric.hold(&world.victim.verbs, false);
+    }
+    world.pass(3s);
+    CHECK(world.victim.engine->links() == 0);
+    world.victim.reads_held = false;
+    world.pump();
+    CHECK(world.victim.counters.sources_in_use == 0);
+}
+
+TEST_CASE("a bad key or address ends the connection of who gave it") {
+    // The write is refused by the asker's own device; the answering node only loses a link.
+    Stranger world;
+    world.enter();
+    world.say(world.request(1));
+    world.pass(3s);
+    CHECK_FALSE(world.victim.served[1].first);
+    CHECK(world.victim.engine->links() == 0);
+    CHECK(world.victim.counters.sources_in_use == 0);
+    CHECK(world.fabric.landed() == 0);
+}
+
+/// A node that asked one chunk of a peer whose every answer the test says.
+struct LyingServer : RdmaWorld {
+    LyingServer() : asker(add(1)), liar(add(2)) {
+        connect(asker, liar);
+        asker.engine->fetch(asker.now, asker.order(liar, 5, got));
+        pump();
+        REQUIRE(liar.asked.size() == 1);
+        conn = liar.verbs.connections().at(0);
+    }
+    void say(const wire::RdmaMessage& message) {
+        liar.verbs.inject(conn, wire::encode_rdma(message));
+        pump();
+    }
+    RdmaNode& asker;
+    RdmaNode& liar;
+    ConnId conn = 0;
+    std::shared_ptr<CollectingSink> got = sink();
+};
+
+TEST_CASE("an end that answers no request closes the link, and its slots wait for the queue pair") {
+    LyingServer world;
+    using Why = wire::RdmaNack::Why;
+    SUBCASE("an unknown request") { world.say(wire::RdmaDone{6, 1, kBigChunk}); }
+    SUBCASE("another generation") { world.say(wire::RdmaDone{5, 99, kBigChunk}); }
+    SUBCASE("fewer bytes than the chunk has") { world.say(wire::RdmaDone{5, 1, 7}); }
+    SUBCASE("a refusal of another generation") { world.say(wire::RdmaNack{5, 99, Why::busy, false, {}}); }
+    SUBCASE("a cancel that nobody sent") { world.say(wire::RdmaNack{5, 1, Why::cancelled, false, {}}); }
+    SUBCASE("a request from who answers") { world.say(wire::RdmaCancel{5, 1}); }
+    SUBCASE("twice the same end") {
+        world.say(wire::RdmaNack{5, 1, Why::busy, false, {}});
+        world.say(wire::RdmaNack{5, 1, Why::busy, false, {}});
+    }
+    CHECK(world.asker.downs == 1);
+    CHECK(world.asker.why.find("broke the protocol") != std::string::npos);
+    CHECK_FALSE(world.asker.orderly);
+    REQUIRE(world.asker.done.contains(5));
+    CHECK(world.asker.done[5] != FetchEnd::all_sent_to_sink);
+    world.pass(3s);
+    CHECK(world.asker.counters.slots_free == 16);
+    CHECK(world.got->calls() == 0);
+}
+
+TEST_CASE("a DONE before its bytes hands over what is there, for the chain to refuse") {
+    // The transport cannot know; what landed is checked by its link once it is stored.
+    LyingServer world;
+    world.say(wire::RdmaDone{5, 1, kBigChunk});
+    CHECK(world.asker.done[5] == FetchEnd::all_sent_to_sink);
+    CHECK(world.got->size() == kBigChunk);
+    CHECK(world.asker.downs == 0);
+}
+
+}  // namespace
+}  // namespace fastreg::transport::rdma::test

@@ -1,0 +1,349 @@
+// Links over the fake verbs: connecting, asking, cancelling, and every way a link may end.
+#include <set>
+
+#include "rdma_rig.h"
+
+namespace fastreg::transport::rdma::test {
+namespace {
+
+std::shared_ptr<CollectingSink> sink() { return std::make_shared<CollectingSink>(); }
+
+/// A asks B, which serves pattern(kBigChunk).
+struct Pair : RdmaWorld {
+    explicit Pair(const std::function<void(Engine::Options&)>& adjust = {}, LinkLayer layer = LinkLayer::roce)
+        : a(add(1, adjust, layer)), b(add(2, adjust, layer)) {
+        b.file = std::make_shared<MemoryFile>(pattern(kBigChunk));
+        connect(a, b);
+        REQUIRE(a.ups == 1);
+    }
+    RdmaNode& a;
+    RdmaNode& b;
+};
+
+void chunks_arrive(LinkLayer layer) {
+    Pair world({}, layer);
+    std::map<RequestId, std::shared_ptr<CollectingSink>> sinks;
+    for (RequestId i = 1; i <= 40; ++i) {  // more than slots, depth and send room allow at once
+        sinks[i] = sink();
+        FetchOrder order = world.a.order(world.b, i, sinks[i], kBigBlob, 0);
+        order.urgent = i % 10 == 0;
+        world.a.engine->fetch(world.a.now, order);
+    }
+    world.pump();
+    for (const auto& [request, got] : sinks) {
+        REQUIRE(world.a.done.contains(request));
+        CHECK(world.a.done[request] == FetchEnd::all_sent_to_sink);
+        CHECK(got->bytes() == pattern(kBigChunk));
+        CHECK(world.b.served[request] == std::pair{true, kBigChunk});
+        CHECK(world.a.progress[request] == kBigChunk);
+    }
+    CHECK(world.b.counters.reads == 1);  // one read for all of them
+    CHECK(world.b.counters.read_hits == 39);
+    CHECK(world.a.counters.slots_free == 16);
+    CHECK(world.a.downs == 0);
+}
+
+TEST_CASE("chunks land whole, many more than there are slots, and each is read once") {
+    SUBCASE("RoCE") { chunks_arrive(LinkLayer::roce); }
+    SUBCASE("iWARP, with every write signalled") { chunks_arrive(LinkLayer::iwarp); }
+    SUBCASE("InfiniBand") { chunks_arrive(LinkLayer::infiniband); }
+}
+
+TEST_CASE("an empty chunk and a short last one land as they are") {
+    // A zero-byte layer is legal, and the last chunk is rarely whole.
+    Pair world;
+    const auto empty = sink();
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, empty, 0));
+    const auto small = sink();
+    world.b.file = std::make_shared<MemoryFile>(pattern(1000));
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 2, small, 1000));
+    world.pump();
+    CHECK(world.a.done[1] == FetchEnd::all_sent_to_sink);
+    CHECK(empty->calls() == 1);
+    CHECK(empty->size() == 0);
+    CHECK(small->bytes() == pattern(1000));
+}
+
+TEST_CASE("both nodes ask each other over two links") {
+    // Connections have one direction: who asks connects. Two that connect at once make two links.
+    RdmaWorld world;
+    RdmaNode& a = world.add(1);
+    RdmaNode& b = world.add(2);
+    a.file = b.file = std::make_shared<MemoryFile>(pattern(kBigChunk));
+    a.engine->connect(a.now, b.id, b.address);
+    b.engine->connect(b.now, a.id, a.address);
+    a.engine->connect(a.now, b.id, b.address);  // twice is harmless
+    world.pump();
+    CHECK(a.ups == 1);
+    CHECK(b.ups == 1);
+    const auto to_a = sink();
+    const auto to_b = sink();
+    a.engine->fetch(a.now, a.order(b, 1, to_a));
+    b.engine->fetch(b.now, b.order(a, 1, to_b));
+    world.pump();
+    CHECK(to_a->bytes() == pattern(kBigChunk));
+    CHECK(to_b->bytes() == pattern(kBigChunk));
+    CHECK(a.counters.links_out == 1);
+    CHECK(a.counters.links_in == 1);
+}
+
+TEST_CASE("a refusal ends the request, says why, and frees its slot") {
+    Pair world;
+    world.b.file.reset();
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, sink()));
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 2, sink()));
+    world.pump();
+    REQUIRE(world.b.asked.size() == 2);
+    world.b.engine->refuse(world.b.now, world.a.id, 1, wire::RdmaNack::Why::busy, false, {node(5), node(6), node(7)});
+    world.b.engine->refuse(world.b.now, world.a.id, 2, wire::RdmaNack::Why::not_here, true, {});
+    world.pump();
+    CHECK(world.a.done[1] == FetchEnd::busy);
+    CHECK(world.a.done[2] == FetchEnd::not_here);
+    REQUIRE(world.a.messages.size() == 2);
+    CHECK(std::get<wire::Busy>(world.a.messages[0]).try_instead.size() == wire::kRdmaTryMax);
+    CHECK(std::get<wire::NotHere>(world.a.messages[1]).whole);
+    CHECK(world.a.counters.slots_free == 16);
+    world.b.engine->refuse(world.b.now, world.a.id, 2, wire::RdmaNack::Why::busy, false, {});  // ended already
+    world.pump();
+    CHECK(world.a.downs == 0);
+}
+
+TEST_CASE("a file that cannot be read is NotHere for all who wait for it") {
+    Pair world;
+    world.b.file = std::make_shared<MemoryFile>(pattern(100));  // shorter than the chunk
+    for (RequestId i = 1; i <= 3; ++i) world.a.engine->fetch(world.a.now, world.a.order(world.b, i, sink()));
+    world.pump();
+    for (RequestId i = 1; i <= 3; ++i) {
+        CHECK(world.a.done[i] == FetchEnd::not_here);
+        CHECK_FALSE(world.b.served[i].first);
+    }
+    CHECK(world.b.counters.sources_in_use == 0);
+}
+
+TEST_CASE("a cancelled request ends at once; its slot waits for the peer's word") {
+    Pair world;
+    world.b.reads_held = true;  // so that nothing is on its way yet
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, sink()));
+    world.pump();
+    world.a.engine->cancel_fetch(world.a.now, world.b.id, 1);
+    CHECK(world.a.done[1] == FetchEnd::cancelled);
+    CHECK(world.a.counters.slots_free == 15);
+    world.pump();
+    CHECK(world.a.counters.slots_free == 16);
+    CHECK_FALSE(world.b.served[1].first);
+    world.b.reads_held = false;
+    world.pump();  // the read that was under way ends, and keeps its chunk for the next
+    CHECK(world.b.counters.sources_in_use == 0);
+    CHECK(world.a.downs == 0);
+}
+
+TEST_CASE("a cancel that crosses the DONE frees the slot once, and the link lives on") {
+    // The commonest race of all: end-game cancels.
+    Pair world;
+    world.fabric.hold(&world.b.verbs, true);
+    const auto late = sink();
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, late));
+    world.pump();
+    REQUIRE(world.fabric.on_wire() > 0);
+    world.a.engine->cancel_fetch(world.a.now, world.b.id, 1);
+    world.pump();
+    CHECK(world.a.counters.slots_free == 15);
+    world.fabric.hold(&world.b.verbs, false);
+    world.pump();
+    CHECK(world.a.done[1] == FetchEnd::cancelled);
+    CHECK(late->calls() == 0);
+    CHECK(world.a.counters.slots_free == 16);
+    CHECK(world.b.served[1].first);
+    const auto next = sink();
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 2, next));
+    world.pump();
+    CHECK(next->bytes() == pattern(kBigChunk));
+    CHECK(world.a.downs == 0);
+}
+
+TEST_CASE("a write in flight when its request timed out never lands in a slot that was given out again") {
+    // The bug that bit nbs, pegaflow, monarch, DingoCache and vLLM, with a write provably on the wire.
+    Pair world([](Engine::Options& options) { options.links.slots_per_peer = 4; });
+    world.fabric.hold(&world.b.verbs, true);
+    std::map<RequestId, std::shared_ptr<CollectingSink>> sinks;
+    for (RequestId i = 1; i <= 3; ++i) {
+        sinks[i] = sink();
+        world.a.engine->fetch(world.a.now, world.a.order(world.b, i, sinks[i]));
+    }
+    world.pump();
+    REQUIRE(world.fabric.on_wire() >= 12);
+    const std::size_t landed = world.fabric.landed();
+    world.pass(5200ms);  // the requests time out: they may be tried elsewhere
+    for (RequestId i = 1; i <= 3; ++i) CHECK(world.a.done[i] == FetchEnd::link_lost);
+    CHECK(world.a.counters.slots_free == 13);
+    CHECK(world.a.downs == 0);
+    world.pass(2200ms);  // nor does their end come: the connection is torn down
+    CHECK(world.a.downs == 1);
+    CHECK(world.a.counters.slots_quarantined == 0);
+    CHECK(world.a.counters.slots_free == 16);
+    // All slots in the hands of others now; the writes arrive at last.
+    RdmaNode& c = world.add(3);
+    c.reads_held = true;
+    c.file = world.b.file;
+    world.connect(world.a, c);
+    for (RequestId i = 11; i <= 14; ++i) world.a.engine->fetch(world.a.now, world.a.order(c, i, sink()));
+    world.pump();
+    world.fabric.hold(&world.b.verbs, false);
+    world.pump();
+    CHECK(world.fabric.landed() == landed);
+    CHECK(world.fabric.too_late() >= 12);  // they were in flight, and found no queue pair
+    for (const auto& [request, got] : sinks) CHECK(got->calls() == 0);
+}
+
+TEST_CASE("until its queue pair is destroyed a slot is not given out, however long that takes") {
+    // The other half: while the late write can still land, nobody else has the slot.
+    Pair world;
+    world.fabric.hold(&world.b.verbs, true);
+    world.fabric.keep_completions(&world.a.verbs, true);  // so that the teardown has to wait
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, sink()));
+    world.pump();
+    world.a.engine->drop(world.a.now, world.b.id, "no byte for 2 s");
+    CHECK(world.a.done[1] == FetchEnd::link_lost);
+    world.pump();
+    CHECK(world.a.counters.slots_quarantined == 1);
+    world.fabric.hold(&world.b.verbs, false);
+    world.pump();
+    CHECK(world.fabric.landed() >= 1);  // it landed, in a slot that is still its own
+    CHECK(world.a.counters.slots_free == 15);
+    world.pass(3s);  // the drain is bounded
+    CHECK(world.a.counters.slots_free == 16);
+}
+
+TEST_CASE("a link ends in one order: error, disconnect, queue pair, id") {
+    // Any other order loses completions, hangs the library or frees memory that is in use.
+    Pair world;
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, sink()));
+    world.a.engine->drop(world.a.now, world.b.id, "enough");
+    world.pump();
+    world.pass(3s);
+    for (const FakeVerbs* verbs : {&world.a.verbs, &world.b.verbs}) {
+        std::vector<std::string> order;
+        for (const auto& [conn, what] : verbs->ends()) order.push_back(what);
+        CHECK(order == std::vector<std::string>{"error", "disconnect", "destroy", "close"});
+        CHECK(verbs->open_connections() == 0);
+    }
+    CHECK(world.a.orderly);
+    CHECK(world.b.counters.sources_in_use == 0);
+}
+
+TEST_CASE("the death of the peer ends its requests at once") {
+    Pair world;
+    world.b.reads_held = true;
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, sink()));
+    world.pump();
+    world.lose(world.b);
+    world.pump();
+    CHECK(world.a.done[1] == FetchEnd::link_lost);
+    CHECK(world.a.downs == 1);
+    CHECK_FALSE(world.a.orderly);
+    world.pass(3s);
+    CHECK(world.a.counters.slots_free == 16);
+}
+
+TEST_CASE("an asker that goes away gives its source slots back") {
+    Pair world;
+    world.b.reads_held = true;
+    for (RequestId i = 1; i <= 3; ++i) world.a.engine->fetch(world.a.now, world.a.order(world.b, i, sink()));
+    world.pump();
+    world.lose(world.a);
+    world.pump();
+    for (RequestId i = 1; i <= 3; ++i) CHECK(world.b.served[i] == std::pair{false, std::uint64_t{0}});
+    int cancels = 0;
+    for (const auto& message : world.b.messages) cancels += std::holds_alternative<wire::Cancel>(message) ? 1 : 0;
+    CHECK(cancels == 3);
+    world.b.reads_held = false;
+    world.pass(3s);
+    CHECK(world.b.counters.sources_in_use == 0);
+    CHECK(world.b.engine->links() == 0);
+}
+
+TEST_CASE("a peer that does not answer the connect is given up after three seconds") {
+    // The kernel's own time-out is 65 s.
+    RdmaWorld world;
+    RdmaNode& a = world.add(1);
+    RdmaNode& b = world.add(2);
+    world.fabric.set_black_hole(&b.verbs, true);
+    world.connect(a, b);
+    world.pass(2900ms);
+    CHECK(a.downs == 0);
+    world.pass(200ms);
+    CHECK(a.downs == 1);
+    CHECK_FALSE(a.orderly);
+    CHECK(a.verbs.open_connections() == 0);
+    a.engine->connect(a.now, node(9), {"10.0.0.9", 1});
+    world.pump();
+    CHECK(a.downs == 2);
+    CHECK(a.why == "nobody listens there");
+}
+
+TEST_CASE("a device that is removed takes its links along, and nothing else") {
+    Pair world;
+    world.b.reads_held = true;
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, sink()));
+    world.pump();
+    world.a.verbs.remove_device();
+    world.pump();
+    CHECK(world.a.done[1] == FetchEnd::link_lost);
+    CHECK(world.a.why == "the RDMA device was removed");
+    world.pass(3s);
+    CHECK(world.a.engine->links() == 0);
+    world.a.engine->connect(world.a.now, world.b.id, world.b.address);
+    CHECK(world.a.downs == 2);
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 2, sink()));
+    CHECK(world.a.done[2] == FetchEnd::link_lost);
+}
+
+TEST_CASE("two thousand connects and closes leave nothing behind") {
+    RdmaWorld world;
+    RdmaNode& a = world.add(1);
+    RdmaNode& b = world.add(2);
+    for (int i = 0; i < 2000; ++i) {
+        world.connect(a, b);
+        a.engine->drop(a.now, b.id, "again");
+        world.pump();
+    }
+    world.pass(200ms);
+    CHECK(a.ups == 2000);
+    CHECK(a.verbs.open_connections() == 0);
+    CHECK(b.verbs.open_connections() == 0);
+    CHECK(a.engine->links() == 0);
+    CHECK(b.engine->links() == 0);
+}
+
+TEST_CASE("an idle link is closed, and one too many makes room by the idlest") {
+    RdmaWorld world;
+    RdmaNode& a = world.add(1, [](Engine::Options& options) { options.links_max = 2; });
+    RdmaNode& b = world.add(2);
+    RdmaNode& c = world.add(3);
+    RdmaNode& d = world.add(4);
+    world.connect(a, b);
+    world.connect(a, c);
+    world.connect(a, d);
+    CHECK(a.ups == 3);
+    CHECK(a.downs == 1);
+    CHECK(a.orderly);
+    world.pass(61s);
+    CHECK(a.downs == 3);
+    CHECK(a.why == "idle");
+    CHECK(a.engine->links() == 0);
+}
+
+TEST_CASE("memory that may not be pinned is an error that names the limit") {
+    FakeFabric fabric;
+    FakeVerbs verbs(fabric);
+    verbs.deny_memory();
+    RdmaWorld world;
+    RdmaNode& owner = world.add(1);
+    Counters counters;
+    const auto made = Engine::create(verbs, {}, owner, counters, {});
+    REQUIRE_FALSE(made);
+    CHECK(made.error().what.find("memlock") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace fastreg::transport::rdma::test
