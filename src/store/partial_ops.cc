@@ -55,6 +55,7 @@ std::optional<PartialOps::Landed> PartialOps::land(Fs& fs,
                                                    ChunkLanding& landing,
                                                    std::uint64_t offset,
                                                    ByteView data,
+                                                   bool may_change,
                                                    const std::optional<Xxh128>& checksum,
                                                    const std::string& aside_path) {
     if (landing.ended_) return std::nullopt;
@@ -78,7 +79,13 @@ std::optional<PartialOps::Landed> PartialOps::land(Fs& fs,
     if (const auto status = write(fs, landing, offset, data, aside_path); !status) {
         return end(fs, landing, outcome_of(status.error()), false);
     }
-    landing.hasher_.update(data);
+    if (may_change) {
+        if (const auto status = hash_stored(landing, offset, data.size()); !status) {
+            return end(fs, landing, outcome_of(status.error()), false);
+        }
+    } else {
+        landing.hasher_.update(data);
+    }
     if (landing.hasher_.fed() < whole) return std::nullopt;
     if (landing.first_hand_ && !partial.grid().is_last(landing.index_)) {
         landing.end_ = landing.hasher_.reached();
@@ -114,6 +121,22 @@ Status PartialOps::write(Fs& fs,
     if (partial.unsynced_bytes_.fetch_add(data.size()) + data.size() >= kWritebackBytes) {
         partial.unsynced_bytes_.store(0);
         partial.file_->start_writeback();
+    }
+    return {};
+}
+
+// A peer that may write into the bytes could show good ones to the hash and others to the file.
+Status PartialOps::hash_stored(ChunkLanding& landing, std::uint64_t offset, std::uint64_t length) {
+    const Partial& partial = *landing.partial_;
+    File& file = landing.aside_ ? *landing.aside_ : *partial.file_;
+    const std::uint64_t begin = landing.aside_ ? offset : partial.grid().offset_of(landing.index_) + offset;
+    Bytes buffer(std::min<std::uint64_t>(kCopyBytes, length));
+    for (std::uint64_t done = 0; done < length;) {
+        const auto piece = std::span(buffer).first(std::min<std::uint64_t>(buffer.size(), length - done));
+        FR_TRY_ASSIGN(const auto got, file.pread(piece, begin + done));
+        if (got != piece.size()) return fail(Errc::io, "a file in partial/ is shorter than what was written");
+        landing.hasher_.update(piece);
+        done += got;
     }
     return {};
 }

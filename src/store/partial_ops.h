@@ -18,11 +18,13 @@ class PartialOps {
 
     // On the lane of the chunk.
     /// Nothing while the chunk is not whole, or when its landing ended before. `aside_path` is where the
-    /// bytes wait if another landing of this chunk came first.
+    /// bytes wait if another landing of this chunk came first. `may_change`: a peer may write into `data`
+    /// even now, so that only what the file holds can be checked.
     [[nodiscard]] static std::optional<Landed> land(Fs& fs,
                                                     ChunkLanding& landing,
                                                     std::uint64_t offset,
                                                     ByteView data,
+                                                    bool may_change,
                                                     const std::optional<Xxh128>& checksum,
                                                     const std::string& aside_path);
 
@@ -56,6 +58,7 @@ class PartialOps {
                         std::uint64_t offset,
                         ByteView data,
                         const std::string& aside_path);
+    static Status hash_stored(ChunkLanding& landing, std::uint64_t offset, std::uint64_t length);
     static Status bring_in(ChunkLanding& landing);
     static bool chunk_holds(const CachedPartial& partial, File& file, ChunkIndex i);
     static void adopt(Partial& partial, const CachedPartial& known);

@@ -92,7 +92,7 @@ void Store::Impl::land(std::shared_ptr<ChunkLanding> landing,
         lane,
         [shared = shared, landing, offset, block = std::move(block), checksum,
          aside = offset == 0 ? temporary("aside") : std::string()] {  // opened by the first write, if at all
-            return PartialOps::land(shared->fs, *landing, offset, block.filled(), checksum, aside);
+            return PartialOps::land(shared->fs, *landing, offset, block.filled(), block.may_change(), checksum, aside);
         },
         [this, landing, done = std::move(done)](std::optional<PartialOps::Landed> landed) {
             if (!landed) return;

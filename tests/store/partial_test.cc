@@ -533,3 +533,36 @@ TEST_CASE("a partial blob that nobody fills is closed, and goes in the end") {
     CHECK(rig.store->totals().partial_bytes == 0);
     for (const auto& file : rig.fs.files()) CHECK(file.find("/partial/") == std::string::npos);
 }
+
+TEST_CASE("bytes that a peer may still change are checked as the file holds them") {
+    // A landing slot of RDMA: its sender can write into it while it is stored. What it showed for a moment
+    // proves nothing.
+    Rig rig;
+    const auto blob = make_blob(2 * kChunk, 3);
+    const auto partial = rig.open_partial(blob);
+    REQUIRE(partial);
+    const auto pool = BlockPool::create(4U << 20U, 1, {}, BlockPool::Pages::at_start);
+    const auto land = [&](ByteView bytes, bool change_after_store) {
+        Block block = pool->try_take();
+        REQUIRE(block.may_change());
+        std::ranges::copy(bytes, block.room().begin());
+        block.set_filled(bytes.size());
+        std::byte* place = block.room().data();
+        const auto landing = ChunkLanding::create(*partial, 0, blob.link(0), blob.link(1));
+        REQUIRE(landing);
+        std::optional<ChunkOutcome> outcome;
+        // The disk tells when it was written to: the peer strikes between that and the hash.
+        rig.fs.set_on_write(change_after_store ? std::function<void()>([&] { place[5] ^= std::byte{1}; }) : nullptr);
+        rig.store->land(*landing, 0, std::move(block), std::nullopt, [&](ChunkOutcome o) { outcome = o; });
+        rig.fs.set_on_write(nullptr);
+        REQUIRE(outcome);
+        return *outcome;
+    };
+    Bytes bad(blob.chunk(0).begin(), blob.chunk(0).end());
+    bad[5] ^= std::byte{1};
+    CHECK(land(bad, true) == ChunkOutcome::bad_link);  // good when it would be hashed, bad in the file
+    CHECK_FALSE((*partial)->map().has(0));
+    CHECK(land(blob.chunk(0), true) == ChunkOutcome::stored);  // bad when it would be hashed, good in the file
+    CHECK(holds(**partial, blob, 0));
+    CHECK(pool->free_count() == 1);
+}

@@ -71,6 +71,7 @@ struct MemoryDisk {
     std::uint64_t generation = 0;  // grows with each loss of power: files opened before are useless
     std::set<std::string> locks;
     MemoryFaults faults;
+    std::function<void()> on_write;
 
     static InodePtr make_directory();
     [[nodiscard]] InodePtr make_file() const;

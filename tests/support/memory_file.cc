@@ -41,6 +41,7 @@ Status MemoryFile::pwrite(ByteView data, std::uint64_t offset) {
     const auto fits = disk_->allocate(*inode_, offset, data.size());
     inode_->write(data.first(fits), offset);
     if (fits < data.size()) return error(ENOSPC, "write");
+    if (disk_->on_write) disk_->on_write();
     return {};
 }
 

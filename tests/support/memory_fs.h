@@ -46,6 +46,9 @@ class MemoryFs final : public store::Fs {
     /// Flips one bit of the file, on the medium and in the cache. False when there is no such byte.
     bool flip_bit(const std::string& path, std::uint64_t offset, unsigned bit);
 
+    /// Called after each write of a file, by the writer, before it goes on; empty: nothing is.
+    void set_on_write(std::function<void()> on_write);
+
     // What happened, one line an operation: "create <path>", "pwrite <path> <offset>+<length>",
     // "fdatasync <path>", "truncate <path> <size>", "rename <from> -> <to>", "fsync_dir <path>",
     // "unlink <path>", "mkdir <path>". `path` of a File is the one it was opened with.

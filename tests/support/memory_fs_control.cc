@@ -12,6 +12,11 @@ std::uint64_t MemoryFs::operations() const {
     return disk_->faults.operations;
 }
 
+void MemoryFs::set_on_write(std::function<void()> on_write) {
+    const std::lock_guard lock(disk_->mutex);
+    disk_->on_write = std::move(on_write);
+}
+
 void MemoryFs::fail_after(std::uint64_t n, int os_errno, bool for_ever) {
     const std::lock_guard lock(disk_->mutex);
     disk_->faults.fail_at = disk_->faults.operations + n;
