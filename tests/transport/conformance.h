@@ -1,5 +1,7 @@
 // What every bulk transport promises (transport/data.h), as stories over two connected ends. A factory
-// has `uv::Loop& loop()`, `Side& a()`, `Side& b()` and `void lose_b()`, which ends b without notice.
+// has `uv::Loop& loop()`, `Side& a()`, `Side& b()`, `void lose_b()`, which ends b without notice,
+// `void warm()`, after which chunks go the way that is tested, `int blocks_of_a_big_chunk()` and
+// `void check_used()`, which fails when that way was not taken.
 #pragma once
 
 #include "support.h"
@@ -9,6 +11,7 @@ namespace fastreg::transport::test {
 struct Side {
     NodeId id;
     Endpoint address;
+    Endpoint rdma;
     DataTransport* transport = nullptr;
     Recorder events;
 };
@@ -18,6 +21,7 @@ inline FetchOrder order_from(const Side& side, RequestId request, std::shared_pt
     FetchOrder order;
     order.from = side.id;
     order.address = side.address;
+    order.rdma = side.rdma;
     order.request = request;
     order.digest = some_digest();
     order.blob_size = blob_size;
@@ -46,6 +50,7 @@ void check_data_transport() {
     const auto wait = [&](const std::function<bool()>& holds) { return until(loop, holds); };
 
     SUBCASE("a chunk of many pieces arrives whole and in order; each side is told once") {
+        world.warm();
         const Bytes content = pattern(kBigChunk + 1000);
         const auto file = std::make_shared<MemoryFile>(content);
         b.events.on_get = [&](NodeId from, const wire::GetChunk& get) {
@@ -59,15 +64,17 @@ void check_data_transport() {
         REQUIRE(wait([&] { return a.events.done.contains(7) && b.events.served.contains(7); }));
         CHECK(a.events.ended(7, FetchEnd::all_sent_to_sink));
         CHECK(sink->in_order());
-        CHECK(sink->calls() == 16);
+        CHECK(sink->calls() == world.blocks_of_a_big_chunk());
         CHECK(sink->bytes() == Bytes(content.begin() + 1000, content.end()));
         CHECK(b.events.served[7] == std::pair{true, kBigChunk});
         CHECK(a.events.progress[7] == kBigChunk);
         CHECK(a.events.ups == 1);
         CHECK(b.events.ups == 1);
+        world.check_used();
     }
 
     SUBCASE("an empty blob has one empty chunk") {
+        world.warm();
         const auto file = std::make_shared<MemoryFile>(Bytes{});
         b.events.on_get = [&](NodeId from, const wire::GetChunk& get) {
             b.transport->serve(serve_to(from, get.request, file, 0, 0));
@@ -93,6 +100,7 @@ void check_data_transport() {
     }
 
     SUBCASE("Busy and NotHere end the fetch, after their message") {
+        world.warm();
         b.events.on_get = [&](NodeId from, const wire::GetChunk& get) {
             if (get.request == 1) {
                 b.transport->send(from, a.address, wire::Busy{get.request, get.digest, {node(9)}});
@@ -110,6 +118,7 @@ void check_data_transport() {
     }
 
     SUBCASE("a cancelled fetch ends for both sides and the link stays good") {
+        world.warm();
         const auto file = std::make_shared<MemoryFile>(pattern(kBigChunk));
         b.events.on_get = [&](NodeId from, const wire::GetChunk& get) {
             b.transport->serve(serve_to(from, get.request, file, 0, kBigChunk));
@@ -134,6 +143,7 @@ void check_data_transport() {
     }
 
     SUBCASE("a server that stops serving tells the asker Busy") {
+        world.warm();
         const auto file = std::make_shared<MemoryFile>(pattern(kBigChunk));
         b.events.on_get = [&](NodeId from, const wire::GetChunk& get) {
             b.transport->serve(serve_to(from, get.request, file, 0, kBigChunk));
@@ -150,6 +160,7 @@ void check_data_transport() {
     }
 
     SUBCASE("a file that is shorter than it should be is NotHere for the asker, not a hang") {
+        world.warm();
         const auto file = std::make_shared<MemoryFile>(pattern(300 << 10));
         b.events.on_get = [&](NodeId from, const wire::GetChunk& get) {
             b.transport->serve(serve_to(from, get.request, file, 0, kBigChunk));
@@ -179,6 +190,7 @@ void check_data_transport() {
     }
 
     SUBCASE("a peer that dies in the middle of a chunk loses the fetch") {
+        world.warm();
         b.events.on_get = [&](NodeId, const wire::GetChunk&) {};  // asks, gets nothing
         a.transport->fetch(order_from(b, 1, std::make_shared<CollectingSink>()));
         a.transport->fetch(order_from(b, 2, std::make_shared<CollectingSink>()));
@@ -190,6 +202,7 @@ void check_data_transport() {
     }
 
     SUBCASE("drop ends what is under way; the next fetch connects again") {
+        world.warm();
         a.transport->fetch(order_from(b, 1, std::make_shared<CollectingSink>()));
         REQUIRE(wait([&] { return b.events.asked.size() == 1; }));
         a.transport->drop(b.id, "no byte for 2 s");
@@ -209,6 +222,7 @@ void check_data_transport() {
     }
 
     SUBCASE("dozens of chunks both ways at once arrive whole") {
+        world.warm();
         constexpr RequestId kCount = 24;
         std::map<RequestId, std::shared_ptr<CollectingSink>> sinks;
         const auto file_a = std::make_shared<MemoryFile>(pattern(kBigChunk, 5));
@@ -236,6 +250,7 @@ void check_data_transport() {
         }
         CHECK(a.events.ups == 1);
         CHECK(b.events.ups == 1);
+        world.check_used();
     }
 }
 

@@ -22,6 +22,9 @@ class FakeWorld {
     Side& a() { return a_; }
     Side& b() { return b_; }
     void lose_b() { tb_.reset(); }
+    void warm() {}
+    [[nodiscard]] static int blocks_of_a_big_chunk() { return 16; }
+    void check_used() {}
 
   private:
     uv::Loop loop_;
@@ -40,6 +43,9 @@ class TcpWorld {
     Side& a() { return a_; }
     Side& b() { return b_; }
     void lose_b() { tb_.reset(); }
+    void warm() {}
+    [[nodiscard]] static int blocks_of_a_big_chunk() { return 16; }
+    void check_used() {}
 
   private:
     std::unique_ptr<TcpTransport> make(unsigned number, Side& side) {

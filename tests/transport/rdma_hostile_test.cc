@@ -80,7 +80,8 @@ TEST_CASE("a greeting of another cluster, key, node or program is refused with t
     CHECK(refused(Bytes(56, std::byte{0x41})) != "");
     CHECK(refused(wire::encode_rdma_hello(world.hello([](H& h) { h.cluster_hash = 8; }))) == "another cluster");
     CHECK(refused(wire::encode_rdma_hello(world.hello([](H& h) { h.keyed = false; }))) == "only one of both has a key");
-    CHECK(refused(wire::encode_rdma_hello(world.hello([&](H& h) { h.node_id = world.victim.id; }))) == "the node itself");
+    const H mirrored = world.hello([&](H& h) { h.node_id = world.victim.id; });
+    CHECK(refused(wire::encode_rdma_hello(mirrored)) == "the node itself");
     H forged = world.hello();
     forged.mac[0] ^= std::byte{1};
     CHECK(refused(wire::encode_rdma_hello(forged)).find("another key") != std::string::npos);

@@ -1,5 +1,5 @@
-// What the stories of RDMA links share: nodes with the shipped engine over the fake verbs, and a clock that
-// a test turns by hand.
+// What the stories of RDMA links share: nodes with the shipped engine, over the fake verbs and a clock that a
+// test turns by hand (here), or over real devices (tests/rdma).
 #pragma once
 
 #include <unistd.h>
@@ -12,10 +12,10 @@ namespace fastreg::transport::rdma::test {
 
 using namespace fastreg::transport::test;  // NOLINT(google-build-using-namespace)
 
-struct RdmaNode final : EngineOwner {
-    RdmaNode(FakeFabric& fabric, unsigned number, const std::function<void(Engine::Options&)>& adjust = {},
-             LinkLayer layer = LinkLayer::roce)
-        : id(node(number)), address{"10.0.0." + std::to_string(number), 9999}, verbs(fabric, layer) {
+/// An engine on some verbs, and all that it told.
+struct EngineNode : EngineOwner {
+    EngineNode(std::unique_ptr<Verbs> on, unsigned number, const std::function<void(Engine::Options&)>& adjust)
+        : id(node(number)), the_verbs(std::move(on)) {
         Engine::Options options;
         options.links.self = id;
         options.links.cluster_hash = 7;
@@ -23,10 +23,9 @@ struct RdmaNode final : EngineOwner {
         options.landing_slots = 16;
         options.source_slots = 8;
         if (adjust) adjust(options);
-        auto made = Engine::create(verbs, options, *this, counters, [this] { slot_freed = true; });
-        REQUIRE(made);
+        auto made = Engine::create(*the_verbs, options, *this, counters, [this] { slot_freed = true; });
+        if (!made) FAIL(describe(made.error()));
         engine = std::move(*made);
-        REQUIRE(engine->listen(address));
     }
 
     void on_message(NodeId from, wire::TransferMessage message) override {
@@ -44,6 +43,7 @@ struct RdmaNode final : EngineOwner {
     void on_served(NodeId, RequestId request, bool ok, std::uint64_t bytes) override {
         CHECK_FALSE(served.contains(request));
         served[request] = {ok, bytes};
+        if (on_served_too) on_served_too();
     }
     void on_link_up(NodeId) override { ++ups; }
     void on_link_down(NodeId, const std::string& reason, bool was_orderly) override {
@@ -69,11 +69,13 @@ struct RdmaNode final : EngineOwner {
             moved = true;
         }
         engine->on_cm_events(now);
-        while (engine->on_completions(now, 0)) moved = true;
+        for (DeviceIndex i = 0; i < the_verbs->devices().size(); ++i) {
+            while (engine->on_completions(now, i)) moved = true;
+        }
         if (std::exchange(slot_freed, false)) engine->on_slot_freed(now);
         return moved;
     }
-    FetchOrder order(const RdmaNode& from, RequestId request, std::shared_ptr<ChunkSink> sink,
+    FetchOrder order(const EngineNode& from, RequestId request, std::shared_ptr<ChunkSink> sink,
                      std::uint64_t blob = kBigBlob, ChunkIndex chunk = 0) const {
         FetchOrder made;
         made.from = from.id;
@@ -89,7 +91,8 @@ struct RdmaNode final : EngineOwner {
     Endpoint address;
     Instant now{1'000'000'000};
     Counters counters;
-    FakeVerbs verbs;
+    std::unique_ptr<Verbs> the_verbs;
+    std::function<void()> on_served_too;
     std::shared_ptr<const FileRef> file;  // served at once to whoever asks
     bool reads_held = false;
     bool slot_freed = false;
@@ -104,6 +107,17 @@ struct RdmaNode final : EngineOwner {
     bool orderly = false;
     std::string why;
     std::unique_ptr<Engine> engine;  // the last: it tells of its end
+};
+
+struct RdmaNode final : EngineNode {
+    RdmaNode(FakeFabric& fabric, unsigned number, const std::function<void(Engine::Options&)>& adjust = {},
+             LinkLayer layer = LinkLayer::roce)
+        : EngineNode(std::make_unique<FakeVerbs>(fabric, layer), number, adjust),
+          verbs(static_cast<FakeVerbs&>(*the_verbs)) {
+        address = {"10.0.0." + std::to_string(number), 9999};
+        REQUIRE(engine->listen(address));
+    }
+    FakeVerbs& verbs;
 };
 
 /// Some nodes and the wire between them.

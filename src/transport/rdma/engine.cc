@@ -36,7 +36,10 @@ class Engine::Events final : public RequesterOwner, public ResponderOwner {
         e_.owner_.on_message(link.peer(), wire::GetChunk{request.request, request.digest, request.blob_size,
                                                          request.chunk, request.urgent});
     }
-    void on_cancelled(Responder& link, RequestId request) override { forget(link, request, true); }
+    void on_cancelled(Responder& link, RequestId request) override {
+        e_.owner_.on_message(link.peer(), wire::Cancel{request});
+        forget(link, request);
+    }
     void on_written(Responder& link, RequestId request, std::size_t slot, bool ok) override {
         const auto found = e_.writing_.find({link.conn(), request});
         FR_ASSERT(found != e_.writing_.end() && found->second.second == slot);
@@ -47,12 +50,11 @@ class Engine::Events final : public RequesterOwner, public ResponderOwner {
         e_.owner_.on_served(order.to, order.request, ok, ok ? order.length : 0);
     }
     void on_responder_closing(Responder& link, const std::vector<RequestId>& open) override {
-        for (const RequestId request : open) forget(link, request, true);
+        for (const RequestId request : open) on_cancelled(link, request);
     }
 
-  private:
-    /// Ends a serve that waits for its source; the asker's own side is told if there was none.
-    void forget(Responder& link, RequestId request, bool tell) {
+    /// Ends a serve that waits for its source.
+    void forget(const Responder& link, RequestId request) {
         const auto mine = [&](const Serving& s) { return s.conn == link.conn() && s.order.request == request; };
         std::vector<ServeOrder> ended;
         for (auto& [slot, waiters] : e_.loading_) {
@@ -68,10 +70,10 @@ class Engine::Events final : public RequesterOwner, public ResponderOwner {
             ended.push_back(std::move(s.order));
             return true;
         });
-        if (tell) e_.owner_.on_message(link.peer(), wire::Cancel{request});
         for (const ServeOrder& order : ended) e_.end_serve(order, false);
     }
 
+  private:
     Engine& e_;
 };
 
@@ -202,13 +204,15 @@ void Engine::on_connect_request(Instant now, const CmEvent& event) {
 }
 
 bool Engine::on_completions(Instant now, DeviceIndex device) {
-    bool more = false;
-    for (const ConnId conn : verbs_.completed(device)) {
+    std::vector<ConnId> told = verbs_.completed(device);
+    told.insert(told.end(), unfinished_.begin(), unfinished_.end());
+    unfinished_.clear();
+    for (const ConnId conn : told) {
         const auto found = links_.find(conn);
-        if (found != links_.end()) more = found->second->on_completions(now) || more;
+        if (found != links_.end() && found->second->on_completions(now)) unfinished_.push_back(conn);
     }
     sweep(now);
-    return more;
+    return !unfinished_.empty();
 }
 
 /// What every entry ends with: closed links are told of, those that are gone are dropped, counts are shown.
@@ -341,7 +345,10 @@ void Engine::begin_waiting_serves(Instant now) {
 
 void Engine::refuse(Instant now, NodeId to, RequestId request, wire::RdmaNack::Why why, bool whole,
                     std::vector<NodeId> try_instead) {
-    if (Responder* link = responder_of(to, request)) link->refuse(now, request, why, whole, std::move(try_instead));
+    if (Responder* link = responder_of(to, request)) {
+        link->refuse(now, request, why, whole, std::move(try_instead));
+        events_->forget(*link, request);
+    }
     sweep(now);
 }
 

@@ -17,11 +17,11 @@
 
 namespace fastreg::transport::rdma {
 
-/// What the engine tells; all of it on the rdma thread. The events of fetches and serves are those of
-/// DataHandler (transport/data.h).
-class EngineOwner {
+/// What becomes of fetches, serves and links. As in DataHandler (transport/data.h), of which this is the part
+/// that RDMA has: messages are GetChunk, Cancel, Busy and NotHere only.
+class RdmaEvents {
   public:
-    virtual ~EngineOwner() = default;
+    virtual ~RdmaEvents() = default;
     virtual void on_message(NodeId from, wire::TransferMessage message) = 0;
     virtual void on_fetch_done(NodeId from, RequestId request, FetchEnd end) = 0;
     virtual void on_progress(NodeId from, RequestId request, std::uint64_t bytes) = 0;
@@ -30,6 +30,11 @@ class EngineOwner {
     virtual void on_link_up(NodeId peer) = 0;
     /// It is gone, or could not be made; its fetches have ended. `orderly`: nothing went wrong.
     virtual void on_link_down(NodeId peer, const std::string& why, bool orderly) = 0;
+};
+
+/// What the engine tells and asks, on the rdma thread.
+class EngineOwner : public RdmaEvents {
+  public:
     /// Fill `into` from the file, off this thread, then call Engine::on_read(slot, ok) on it.
     virtual void read(std::size_t slot, std::shared_ptr<const FileRef> file, std::uint64_t offset,
                       std::span<std::byte> into) = 0;
@@ -65,11 +70,14 @@ class Engine {
     void on_slot_freed(Instant now);
 
     void on_cm_events(Instant now);
-    /// True when there may be more: call again soon.
+    /// True when there may be more, on whatever device: call again soon.
     [[nodiscard]] bool on_completions(Instant now, DeviceIndex device);
     void on_deadline(Instant now);
     [[nodiscard]] Instant next_deadline() const;
 
+    /// For tests that write into memory as a peer would: all landing slots, all source slots.
+    [[nodiscard]] std::span<std::byte> landing_memory() const { return landing_->memory(); }
+    [[nodiscard]] std::span<std::byte> source_memory() const { return sources_->memory(); }
     /// Links that are not gone yet, teardown included.
     [[nodiscard]] std::size_t links() const { return links_.size(); }
 
@@ -82,7 +90,7 @@ class Engine {
 
     Engine(Verbs& verbs, Options options, EngineOwner& owner, Counters& counters,
            std::unique_ptr<LandingPool> landing, std::unique_ptr<SourcePool> sources);
-    [[nodiscard]] LinkContext context() { return {verbs_, *landing_, options_.links}; }
+    [[nodiscard]] LinkContext context() { return {verbs_, *landing_, options_.links, counters_}; }
     [[nodiscard]] Requester* requester_to(NodeId peer);
     [[nodiscard]] Responder* responder_of(NodeId peer, RequestId request);
     void on_connect_request(Instant now, const CmEvent& event);
@@ -107,6 +115,7 @@ class Engine {
     std::map<RequestId, FetchOrder> fetches_;          // of this node, open: their sinks
     std::map<SourcePool::Slot, std::vector<Serving>> loading_;  // wait for a slot to be filled
     std::deque<Serving> slotless_;                     // wait for a slot
+    std::vector<ConnId> unfinished_;                   // told of completions that were not all polled yet
     std::map<std::pair<ConnId, RequestId>, std::pair<ServeOrder, SourcePool::Slot>> writing_;
 };
 

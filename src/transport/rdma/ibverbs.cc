@@ -118,7 +118,8 @@ struct OneDevice {
 /// Page-aligned, so that a device's view of a page is not shared with other memory.
 struct MessageBuffers {
     explicit MessageBuffers(std::size_t count) : count_(count) {
-        memory_ = static_cast<std::byte*>(std::aligned_alloc(4096, (count * wire::kRdmaMessageMax + 4095) / 4096 * 4096));
+        memory_ = static_cast<std::byte*>(std::aligned_alloc(4096, (bytes() + 4095) / 4096 * 4096));
+        FR_ASSERT(memory_ != nullptr);
     }
     ~MessageBuffers() { std::free(memory_); }
     MessageBuffers(const MessageBuffers&) = delete;
@@ -333,8 +334,8 @@ Result<std::unique_ptr<IbVerbs>> IbVerbs::open(Options options) {
     impl->contexts = rdma_get_devices(&count);
     if (impl->contexts == nullptr || count == 0) {
         return fail(Errc::unsupported,
-                    "this machine shows no RDMA device; see `rdma link` and `ibv_devices`, load the driver's modules, and "
-                    "in a container pass --device=/dev/infiniband",
+                    "this machine shows no RDMA device; see `rdma link` and `ibv_devices`, load the driver's modules, "
+                    "and in a container pass --device=/dev/infiniband",
                     errno);
     }
     impl->channel.reset(rdma_create_event_channel());
@@ -521,7 +522,9 @@ Result<std::uint16_t> IbVerbs::listen(const Endpoint& at) {
 Result<ConnId> IbVerbs::begin_connect(const Endpoint& to) {
     FR_TRY_ASSIGN(Address address, address_of(to));
     rdma_cm_id* raw = nullptr;
-    if (rdma_create_id(impl_->channel.get(), &raw, nullptr, RDMA_PS_TCP) != 0) return failed("making an RDMA connection");
+    if (rdma_create_id(impl_->channel.get(), &raw, nullptr, RDMA_PS_TCP) != 0) {
+        return failed("making an RDMA connection");
+    }
     Conn& conn = impl_->adopt(raw);
     if (rdma_resolve_addr(raw, nullptr, address.get(), kResolveMs) != 0) {
         const auto error = failed("resolving " + to.str() + " for RDMA");

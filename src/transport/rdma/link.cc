@@ -36,8 +36,15 @@ QueueSizes Link::queue_sizes() const {
     return {messages, std::max(messages, kSendsMin)};
 }
 
+void Link::set_queue_made() {
+    has_queue_ = true;
+    receives_out_ = queue_sizes().receives;
+    send_room_ = queue_sizes().sends;
+}
+
 void Link::set_up(Instant now) {
     state_ = State::up;
+    was_up_ = true;
     since_ = last_used_ = now;
 }
 
@@ -118,6 +125,8 @@ void Link::close(Instant now, std::string why, bool orderly) {
     state_ = State::closing;
     since_ = now;
     why_ = std::move(why);
+    if (why_.find("broke the protocol") != std::string::npos) ++context_.counters.protocol_errors;
+    if (!orderly_) ++(was_up_ ? context_.counters.links_broken : context_.counters.connects_failed);
     context_.verbs.to_error(conn_);
     context_.verbs.disconnect(conn_);
     on_closing(now);

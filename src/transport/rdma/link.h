@@ -12,6 +12,7 @@
 #include "base/hash.h"
 #include "base/ids.h"
 #include "base/instant.h"
+#include "transport/rdma/counters.h"
 #include "transport/rdma/slots.h"
 #include "transport/rdma/verbs.h"
 #include "wire/rdma.h"
@@ -39,6 +40,7 @@ struct LinkContext {
     Verbs& verbs;
     LandingPool& landing;
     const LinkOptions& options;
+    Counters& counters;
 };
 
 class Link {
@@ -91,7 +93,7 @@ class Link {
     bool post(Instant now, const wire::RdmaMessage& message, std::uint64_t work);
     bool post_chunk(Instant now, const ChunkWrite& write, const wire::RdmaMessage& done, std::uint64_t work);
     void set_up(Instant now);
-    void set_queue_made() { has_queue_ = true; receives_out_ = queue_sizes().receives; send_room_ = queue_sizes().sends; }
+    void set_queue_made();
 
     const LinkContext context_;
     const ConnId conn_;
@@ -100,6 +102,7 @@ class Link {
     State state_ = State::connecting;
     Instant since_;       // of the state
     Instant last_used_;
+    bool was_up_ = false;
 
   private:
     struct Posted {

@@ -167,6 +167,7 @@ void Requester::on_done(Instant now, const wire::RdmaDone& done) {
     }
     Open& open = found->second;
     heard_ = now;
+    if (open.told) ++context_.counters.late_ends;
     if (!open.cancelled) usual_ = usual_ == Duration{} ? now - open.sent : (usual_ * 7 + (now - open.sent)) / 8;
     Block block = std::move(open.grant).give_up(Terminal(conn_, done.generation), done.bytes);
     if (done.bytes == 0) block.reset();
@@ -216,7 +217,7 @@ void Requester::on_deadline(Instant now) {
             return close(now, "the peer did not end a cancelled request within " +
                                   std::to_string(millis_of(context_.options.cancel_grace)) + " ms");
         }
-        ++timeouts_;
+        ++context_.counters.timeouts;
         tell(request, open, FetchEnd::link_lost);
         begin_cancel(now, request, open);
         if (state_ != State::up) return;

@@ -35,8 +35,6 @@ class Requester final : public Link {
     [[nodiscard]] bool has(RequestId request) const;
     [[nodiscard]] bool in_use() const { return !open_.empty() || !waiting_.empty(); }
     [[nodiscard]] std::size_t granted() const { return open_.size(); }
-    /// Requests that wait because no slot was free: the pool is too small for what is asked.
-    [[nodiscard]] std::uint64_t timeouts() const { return timeouts_; }
     /// A slot may be free again.
     void go_on(Instant now) { send_requests(now); }
 
@@ -79,7 +77,6 @@ class Requester final : public Link {
     std::uint64_t works_ = 0;
     Instant heard_;              // the last end of a request
     Duration usual_{};           // from request to end, smoothed
-    std::uint64_t timeouts_ = 0;
 };
 
 }  // namespace fastreg::transport::rdma

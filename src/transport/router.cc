@@ -1,0 +1,215 @@
+#include "transport/router.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "transport/rdma/transport.h"
+
+namespace fastreg::transport {
+namespace {
+
+/// A request that goes by TCP after RDMA failed it has an id of its own: its answers must not be taken for
+/// late ones of the first.
+constexpr RequestId kAgain = RequestId{1} << 63U;
+
+RequestId plain(RequestId request) { return request & ~kAgain; }
+
+}  // namespace
+
+// --- what TCP tells ----------------------------------------------------------------------------
+
+class Router::FromTcp final : public DataHandler {
+  public:
+    explicit FromTcp(Router& router) : r_(router) {}
+
+    void on_message(NodeId from, wire::TransferMessage message) override {
+        if (auto* busy = std::get_if<wire::Busy>(&message)) busy->request = plain(busy->request);
+        if (auto* absent = std::get_if<wire::NotHere>(&message)) absent->request = plain(absent->request);
+        r_.handler_.on_message(from, std::move(message));
+    }
+    void on_fetch_done(NodeId from, RequestId request, FetchEnd end) override {
+        if (request != plain(request) && r_.retried_.erase(plain(request)) == 0) return;  // told already
+        r_.handler_.on_fetch_done(from, plain(request), end);
+    }
+    void on_progress(NodeId from, RequestId request, std::uint64_t bytes) override {
+        r_.handler_.on_progress(from, plain(request), bytes);
+    }
+    void on_served(NodeId to, RequestId request, bool ok, std::uint64_t bytes) override {
+        r_.options_.on_bytes_out(Road::tcp, bytes);
+        r_.handler_.on_served(to, request, ok, bytes);
+    }
+    void on_link_up(NodeId peer) override {
+        r_.peers_[peer].tcp_up = true;
+        r_.handler_.on_link_up(peer);
+    }
+    void on_link_down(NodeId peer, const std::string& why) override {
+        // What was said may be lost, so whoever is on the other end starts anew, by RDMA as well.
+        if (r_.rdma_ != nullptr) r_.rdma_->drop(peer, why);
+        r_.lose_fetches(peer);
+        std::erase_if(r_.asked_by_rdma_, [&](const auto& asked) { return asked.first == peer; });
+        const auto found = r_.peers_.find(peer);
+        if (found != r_.peers_.end()) {
+            Peer& state = found->second;
+            state.tcp_up = false;
+            if (!state.rdma_up && !state.connecting && state.retry_at <= r_.options_.now()) r_.peers_.erase(found);
+        }
+        r_.handler_.on_link_down(peer, why);
+    }
+
+  private:
+    Router& r_;
+};
+
+// --- what RDMA tells ---------------------------------------------------------------------------
+
+class Router::FromRdma final : public rdma::RdmaEvents {
+  public:
+    explicit FromRdma(Router& router) : r_(router) {}
+
+    void on_message(NodeId from, wire::TransferMessage message) override {
+        if (const auto* get = std::get_if<wire::GetChunk>(&message)) r_.asked_by_rdma_.emplace(from, get->request);
+        if (const auto* cancel = std::get_if<wire::Cancel>(&message)) {
+            if (r_.asked_by_rdma_.erase({from, cancel->request}) == 0) return;  // the link went before
+        }
+        r_.handler_.on_message(from, std::move(message));
+    }
+    void on_fetch_done(NodeId from, RequestId request, FetchEnd end) override {
+        const auto found = r_.by_rdma_.find(request);
+        if (found == r_.by_rdma_.end()) return;  // told already, when TCP's link went
+        FetchOrder order = std::move(found->second);
+        r_.by_rdma_.erase(found);
+        if (end != FetchEnd::link_lost && end != FetchEnd::protocol_error) {
+            return r_.handler_.on_fetch_done(from, request, end);
+        }
+        ++r_.fallbacks_;
+        r_.retried_.emplace(request, from);
+        order.request |= kAgain;
+        r_.tcp_->fetch(std::move(order));
+    }
+    void on_progress(NodeId from, RequestId request, std::uint64_t bytes) override {
+        if (r_.by_rdma_.contains(request)) r_.handler_.on_progress(from, request, bytes);
+    }
+    void on_served(NodeId to, RequestId request, bool ok, std::uint64_t bytes) override {
+        r_.asked_by_rdma_.erase({to, request});
+        r_.options_.on_bytes_out(Road::rdma, bytes);
+        r_.handler_.on_served(to, request, ok, bytes);
+    }
+    void on_link_up(NodeId peer) override {
+        Peer& state = r_.peers_[peer];
+        state.connecting = false;
+        state.rdma_up = true;
+        state.rdma_since = r_.options_.now();
+        log::debug("rdma.link_up", {{"peer", peer.brief()}});
+    }
+    void on_link_down(NodeId peer, const std::string& why, bool orderly) override {
+        Peer& state = r_.peers_[peer];
+        const Instant now = r_.options_.now();
+        const bool was_up = std::exchange(state.rdma_up, false);
+        state.connecting = false;
+        if (!orderly) {
+            if (was_up && now - state.rdma_since >= kProvenAfter) state.retry_after /= 2;
+            state.retry_after = std::clamp(state.retry_after * 2, kRetryFirst, kRetryLongest);
+            state.retry_at = now + state.retry_after;
+            log::warn("rdma.link_failed", {{"peer", peer.brief()},
+                                           {"why", why},
+                                           {"was_up", was_up},
+                                           {"chunks_go_by", "tcp"},
+                                           {"retry_in_s", millis_of(state.retry_after) / 1000}});
+        } else if (!state.tcp_up) {
+            r_.peers_.erase(peer);
+        }
+    }
+
+  private:
+    Router& r_;
+};
+
+// --- what the node asks ------------------------------------------------------------------------
+
+Router::Router(DataHandler& handler, Options options)
+    : handler_(handler),
+      options_(std::move(options)),
+      from_tcp_(std::make_unique<FromTcp>(*this)),
+      from_rdma_(std::make_unique<FromRdma>(*this)) {}
+
+Router::~Router() = default;
+
+DataHandler& Router::tcp_events() { return *from_tcp_; }
+rdma::RdmaEvents& Router::rdma_events() { return *from_rdma_; }
+
+Road Router::road_to(NodeId peer) const {
+    const auto found = peers_.find(peer);
+    return found != peers_.end() && found->second.tcp_up && found->second.rdma_up ? Road::rdma : Road::tcp;
+}
+
+void Router::try_rdma(NodeId id, Peer& peer, const Endpoint& address) {
+    if (peer.rdma_up || peer.connecting || options_.now() < peer.retry_at) return;
+    peer.connecting = true;
+    rdma_->connect(id, address);
+}
+
+/// A link's fetches end before it does: those by RDMA, and those that just fell back to TCP and wait for a link.
+void Router::lose_fetches(NodeId from) {
+    std::vector<RequestId> lost;
+    for (const auto& [request, order] : by_rdma_) {
+        if (order.from == from) lost.push_back(request);
+    }
+    for (const auto& [request, node] : retried_) {
+        if (node != from) continue;
+        lost.push_back(request);
+        tcp_->cancel_fetch(from, request | kAgain);
+    }
+    for (const RequestId request : lost) {
+        by_rdma_.erase(request);
+        retried_.erase(request);
+        handler_.on_fetch_done(from, request, FetchEnd::link_lost);
+    }
+}
+
+void Router::send(NodeId to, const Endpoint& address, wire::TransferMessage message) {
+    if (const auto* busy = std::get_if<wire::Busy>(&message); busy && asked_by_rdma_.erase({to, busy->request}) != 0) {
+        return rdma_->refuse(to, *busy);
+    }
+    if (const auto* absent = std::get_if<wire::NotHere>(&message);
+        absent && asked_by_rdma_.erase({to, absent->request}) != 0) {
+        return rdma_->refuse(to, *absent);
+    }
+    tcp_->send(to, address, std::move(message));
+}
+
+void Router::fetch(FetchOrder order) {
+    FR_ASSERT((order.request & kAgain) == 0);
+    if (rdma_ != nullptr && !order.rdma.empty()) {
+        if (road_to(order.from) == Road::rdma) {
+            by_rdma_.insert_or_assign(order.request, order);
+            return rdma_->fetch(std::move(order));
+        }
+        try_rdma(order.from, peers_[order.from], order.rdma);
+    }
+    tcp_->fetch(std::move(order));
+}
+
+void Router::cancel_fetch(NodeId from, RequestId request) {
+    if (by_rdma_.contains(request)) return rdma_->cancel_fetch(from, request);
+    tcp_->cancel_fetch(from, retried_.contains(request) ? request | kAgain : request);
+}
+
+void Router::serve(ServeOrder order) {
+    if (asked_by_rdma_.contains({order.to, order.request})) return rdma_->serve(std::move(order));
+    tcp_->serve(std::move(order));
+}
+
+void Router::cancel_serve(NodeId to, RequestId request) {
+    if (!asked_by_rdma_.contains({to, request})) return tcp_->cancel_serve(to, request);
+    rdma_->refuse(to, wire::Busy{request, {}, {}});
+}
+
+void Router::drop(NodeId peer, const std::string& why) {
+    if (rdma_ != nullptr) {
+        rdma_->drop(peer, why);
+        lose_fetches(peer);
+    }
+    tcp_->drop(peer, why);
+}
+
+}  // namespace fastreg::transport
