@@ -61,6 +61,23 @@ struct Store {
 };
 inline constexpr std::uint64_t kMinFreeFloor = std::uint64_t{1} << 30;
 
+/// Chunks by RDMA Write into slots that are registered once (docs/RDMA.md).
+struct Rdma {
+    bool enabled = false;
+    std::string listen_addr = "0.0.0.0";
+    std::uint64_t listen_port = 9999;  // 0: any free one
+    std::string advertise_addr;        // empty: the first active device's
+    std::uint64_t landing_slots = 128; // of 4 MiB each, pinned; what others may write into
+    std::uint64_t source_slots = 64;   // of 4 MiB each, pinned; what is sent from
+    std::uint64_t slots_per_peer = 8;  // the most granted to one peer at once
+    std::uint64_t depth = 16;          // open requests of one connection
+    std::uint64_t segment = std::uint64_t{1} << 20;  // bytes of one RDMA Write
+    std::uint64_t ack_timeout = 14;    // 4.096 us * 2^n
+    std::uint64_t tos = 0;             // type of service of the connections; 0: the system's
+
+    bool operator==(const Rdma&) const = default;
+};
+
 struct Admin {
     Endpoint listen;  // empty: only the unix socket <data-dir>/admin.sock
 
@@ -117,6 +134,7 @@ struct Config {
     Http http;
     Gossip gossip;
     Transfer transfer;
+    Rdma rdma;
     Store store;
     Admin admin;
     Log log;

@@ -18,7 +18,7 @@ constexpr bool kRestart = false;
 #define FR_AT(member) [](Config& c) -> auto& { return c.member; }
 
 // min and max: of a count, of a size in bytes, of a duration in ms, of a text in characters; an
-// endpoint or address with min 0 may be left empty.
+// endpoint or address with min 0 may be left empty; an address with min 1 is listened on.
 const std::array kKeys{
     Key{"data-dir", Type::path, "DIR", "", 0, 4096, kRestart,
         "Everything the node keeps: blobs, its index, its identity, the cluster key. Empty: "
@@ -79,6 +79,39 @@ const std::array kKeys{
         "The address that peers dial for chunks, where the data network is another one. Empty: "
         "the same as advertise-addr.",
         FR_AT(transfer.advertise_addr)},
+
+    Key{"rdma.enabled", Type::boolean, "", "false", 0, 0, kRestart,
+        "Chunks go by RDMA between nodes that both have it, and by TCP otherwise.", FR_AT(rdma.enabled)},
+    Key{"rdma.listen-addr", Type::address, "ADDR", "0.0.0.0", 1, 0, kRestart,
+        "Where RDMA connections are taken; 0.0.0.0 takes them on every device.", FR_AT(rdma.listen_addr)},
+    Key{"rdma.listen-port", Type::count, "PORT", "9999", 0, 65'535, kRestart,
+        "The port of RDMA connections; on iWARP it is a TCP port as well. 0: any free one.",
+        FR_AT(rdma.listen_port)},
+    Key{"rdma.advertise-addr", Type::address, "ADDR", "", 0, 0, kRestart,
+        "The address that peers connect to for RDMA. Empty: rdma.listen-addr, or the address of the "
+        "first active device.",
+        FR_AT(rdma.advertise_addr)},
+    Key{"rdma.landing-slots", Type::count, "N", "128", 16, 16'384, kRestart,
+        "Slots of 4MiB that peers write chunks into, pinned in memory; fewer where memlock allows fewer.",
+        FR_AT(rdma.landing_slots)},
+    Key{"rdma.source-slots", Type::count, "N", "64", 8, 16'384, kRestart,
+        "Slots of 4MiB that chunks are sent from, pinned in memory; each is read once for all who ask.",
+        FR_AT(rdma.source_slots)},
+    Key{"rdma.slots-per-peer", Type::count, "N", "8", 1, 128, kRestart,
+        "The most landing slots granted to one peer at once.", FR_AT(rdma.slots_per_peer)},
+    Key{"rdma.depth", Type::count, "N", "16", 1, 128, kRestart,
+        "The most chunk requests open on one RDMA connection; the smaller of both ends counts.",
+        FR_AT(rdma.depth)},
+    Key{"rdma.segment", Type::size, "SIZE", "1MiB", 64 * kKiB, 4 * kMiB, kRestart,
+        "The most bytes of one RDMA Write.", FR_AT(rdma.segment)},
+    Key{"rdma.ack-timeout", Type::count, "N", "14", 8, 31, kRestart,
+        "How long a packet may stay unacknowledged: 4.096 us times 2 to the N, tried 8 times. 14 suits "
+        "hardware, 18 emulation.",
+        FR_AT(rdma.ack_timeout)},
+    Key{"rdma.tos", Type::count, "N", "0", 0, 255, kRestart,
+        "The type of service of RDMA connections, by which switches choose a lossless class. 0: the "
+        "system's.",
+        FR_AT(rdma.tos)},
 
     Key{"store.max-bytes", Type::share, "SIZE", "80%", 1 * kMiB, 0, kRestart,
         "What the blobs may take: a size, or a percentage of the file system. Beyond it new blobs "

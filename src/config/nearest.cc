@@ -29,7 +29,6 @@ struct Missing {
     std::string_view what;
 };
 constexpr Missing kMissing[] = {
-    {"rdma", "RDMA"},
     {"upstream", "pulling through from another registry"},
     {"tls", "TLS"},
     {"upload-limit", "a limit on rates"},

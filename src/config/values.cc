@@ -79,8 +79,10 @@ Status assign_text(const Key& key, std::string_view text, std::string& out) {
     return {};
 }
 
-Status assign_address(std::string_view text, std::string& out) {
+// One with min 0 is dialled, and may be left empty; another one is listened on.
+Status assign_address(const Key& key, std::string_view text, std::string& out) {
     std::string host(text);
+    if (host.empty() && key.min > 0) return fail(Errc::invalid_argument, "may not be empty");
     if (host.size() > 2 && host.front() == '[' && host.back() == ']') {
         host = host.substr(1, host.size() - 2);
     }
@@ -90,7 +92,7 @@ Status assign_address(std::string_view text, std::string& out) {
         return fail(Errc::invalid_argument,
                     quoted(text) + " is not a numeric IPv4 or IPv6 address (without a port)");
     }
-    if (any) {
+    if (any && key.min == 0) {
         return fail(Errc::invalid_argument,
                     quoted(text) + " cannot be dialled; write the address of one interface");
     }
@@ -190,7 +192,7 @@ Status assign(const Key& key, std::string_view text, Config& config) {
             auto& field = at(config);
             using T = std::remove_reference_t<decltype(field)>;
             if constexpr (std::is_same_v<T, std::string>) {
-                return key.type == Type::address ? assign_address(text, field)
+                return key.type == Type::address ? assign_address(key, text, field)
                                                  : assign_text(key, text, field);
             } else if constexpr (std::is_same_v<T, bool>) {
                 return pick(kBooleans, text, field);

@@ -7,11 +7,13 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "node/rdma_meters.h"
 #include "uv/timer.h"
 
 namespace fastreg::node {
 
 using Json = nlohmann::json;
+using transport::Road;
 
 namespace {
 
@@ -51,6 +53,26 @@ std::string itself(const Endpoint& address) {
     return address.str() + " is this node itself: give the gossip address of another member";
 }
 
+Json rdma_status(const Mesh& mesh) {
+    Json devices = Json::array();
+    const auto* rdma = mesh.rdma();
+    if (rdma == nullptr) return {{"enabled", false}, {"devices", devices}};
+    for (const auto& device : rdma->devices()) {
+        devices.push_back({{"name", device.name},
+                           {"link_layer", name_of(device.layer)},
+                           {"active", device.active},
+                           {"mtu", device.mtu},
+                           {"addresses", device.addresses}});
+    }
+    const auto& counters = rdma->counters();
+    return {{"enabled", true},
+            {"devices", std::move(devices)},
+            {"landing_slots", rdma->landing_slots()},
+            {"source_slots", rdma->source_slots()},
+            {"links", {{"in", counters.links_in.load()}, {"out", counters.links_out.load()}}},
+            {"fallbacks", mesh.rdma_fallbacks()}};
+}
+
 }  // namespace
 
 struct Admin::Verify {
@@ -83,12 +105,14 @@ struct Admin::Gauges {
                               "Peers that are asked for nothing for a while, after bytes or links that did not hold")),
           uploads(m.gauge("fastreg_upload_slots_inflight", "Chunks being sent to peers")),
           uploads_waiting(m.gauge("fastreg_upload_queue_depth", "Chunks that peers asked for and wait for")),
-          build(m.gauge("fastreg_build_info", "Always 1", R"(version=")" FR_VERSION R"(")")) {
+          build(m.gauge("fastreg_build_info", "Always 1", R"(version=")" FR_VERSION R"(")")),
+          rdma(m) {
         build.set(1);
     }
     Gauge &alive, &suspect, &stopping, &dead, &left, &store_bytes, &store_blobs, &store_capacity,
         &store_withdrawn, &downloads, &short_copies, &directory_entries, &repo_rows, &local_health, &quarantined,
         &uploads, &uploads_waiting, &build;
+    RdmaMeters rdma;
 };
 
 Admin::Admin(Core& core, Mesh& mesh, Metrics& metrics, ServedBytes served, AdminFacts facts)
@@ -143,6 +167,7 @@ void Admin::status(const OnAdminAnswer& answer) {
         warnings.push_back(std::to_string(n) + " pushed blobs have fewer copies than --replicas " +
                            std::to_string(core_.options().replicas));
     }
+    if (!mesh_.rdma_off().empty()) warnings.push_back("RDMA is off, chunks go by TCP: " + mesh_.rdma_off());
     for (auto& warning : core_.warnings()) warnings.push_back(std::move(warning));
     Json json = {
         {"node_id", identity.node.str()},
@@ -165,20 +190,22 @@ void Admin::status(const OnAdminAnswer& answer) {
           {"unsynced", totals.unsynced},
           {"under_replicated", core_.homes().under_replicated()}}},
         {"bytes",
-         {{"in", {{"peer", {{"tcp", mesh_.bytes_in()}, {"rdma", 0}}}, {"upstream", 0}}},
+         {{"in",
+           {{"peer", {{"tcp", mesh_.bytes_in(Road::tcp)}, {"rdma", mesh_.bytes_in(Road::rdma)}}},
+            {"upstream", 0}}},
           {"out",
-           {{"peer", {{"tcp", mesh_.bytes_out()}, {"rdma", 0}}},
+           {{"peer", {{"tcp", mesh_.bytes_out(Road::tcp)}, {"rdma", mesh_.bytes_out(Road::rdma)}}},
             {"http", served_.local->value() + served_.peer->value() + served_.upstream->value()},
             {"source",
              {{"local", served_.local->value()},
               {"peer", served_.peer->value()},
               {"upstream", served_.upstream->value()}}}}}}},
-        {"rdma", {{"enabled", false}, {"devices", Json::array()}}},
+        {"rdma", rdma_status(mesh_)},
         {"listen",
          {{"http", facts_.http_address},
           {"gossip", facts_.gossip_address},
           {"transfer", facts_.transfer_address},
-          {"rdma", ""},
+          {"rdma", mesh_.rdma_address().str()},
           {"admin", facts_.admin_address}}},
         {"warnings", std::move(warnings)},
     };
@@ -203,7 +230,7 @@ void Admin::peers(const OnAdminAnswer& answer) {
             {"rdma_addr", member.rdma.str()},
             {"http_addr", member.http.str()},
             {"rtt_ms", rtt && !self ? Json(rounded_ms(*rtt)) : Json()},
-            {"transport", known && !self ? Json("tcp") : Json()},
+            {"transport", known && !self ? Json(transport::name_of(mesh_.road_to(member.id))) : Json()},
             {"bytes_in", known ? moved->second.bytes_in : 0},
             {"bytes_out", known ? moved->second.bytes_out : 0},
             {"quarantined", known && moved->second.quarantined},
@@ -457,6 +484,8 @@ AdminAnswer Admin::metrics_page() {
     set(gauges_->directory_entries, core_.directory().stats().entries);
     set(gauges_->repo_rows, core_.repo().stats().rows);
     set(gauges_->local_health, core_.gossip().local_health());
+    const auto* rdma = mesh_.rdma();
+    gauges_->rdma.update(rdma != nullptr ? &rdma->counters() : nullptr, mesh_.rdma_fallbacks());
     const auto peers = core_.transfer().peers(core_.now());
     const auto quarantined = std::ranges::count(peers, true, &transfer::PeerTotals::quarantined);
     gauges_->quarantined.set(quarantined);

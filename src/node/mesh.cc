@@ -44,10 +44,11 @@ Mesh::Mesh(uv::Loop& loop, MeshOptions options, Metrics& metrics)
                  deadline_ = Instant::never();
                  if (core_ != nullptr) core_->on_deadline();
              }),
-      metric_in_(metrics.counter("fastreg_bytes_total", "Bytes of blobs moved, by where they came from",
-                                 R"(direction="in",source="peer",transport="tcp")")),
-      metric_out_(metrics.counter("fastreg_bytes_total", "Bytes of blobs moved, by where they came from",
-                                  R"(direction="out",source="local",transport="tcp")")),
+      in_{&metrics.counter("fastreg_bytes_total", "Bytes of blobs moved, by where they came from",
+                           R"(direction="in",source="peer",transport="tcp")"),
+          &metrics.counter("fastreg_bytes_total", "", R"(direction="in",source="peer",transport="rdma")")},
+      out_{&metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="local",transport="tcp")"),
+           &metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="local",transport="rdma")")},
       metric_hash_failures_(metrics.counter("fastreg_chunk_hash_failures_total",
                                             "Chunks from peers whose link of the digest chain did not hold")),
       self_(std::make_shared<Mesh*>(this)) {}
@@ -60,7 +61,9 @@ Mesh::~Mesh() {
 void Mesh::close() {
     core_ = nullptr;
     timer_.cancel();
-    data_.reset();
+    rdma_.reset();
+    tcp_.reset();
+    router_.reset();
     control_.reset();
 }
 
@@ -82,10 +85,53 @@ Status Mesh::listen() {
     data.own_blocks = options_.blocks;
     data.links_max = options_.links_max;
     data.requests_in_max = options_.requests_in_max;
-    data_ = std::make_unique<transport::TcpTransport>(loop_, data, static_cast<DataHandler&>(*this));
-    FR_TRY_ASSIGN(const auto transfer_port, data_->listen());
+    transport::Router::Options router;
+    router.now = [this] { return loop_.now(); };
+    router.on_bytes_out = [this](transport::Road road, std::uint64_t bytes) { out_[index(road)]->add(bytes); };
+    router_ = std::make_unique<transport::Router>(static_cast<DataHandler&>(*this), std::move(router));
+    tcp_ = std::make_unique<transport::TcpTransport>(loop_, data, router_->tcp_events());
+    router_->set_tcp(tcp_.get());
+    FR_TRY_ASSIGN(const auto transfer_port, tcp_->listen());
     transfer_ = {options_.transfer_listen.host, transfer_port};
+    if (options_.rdma) open_rdma();
     return {};
+}
+
+/// A node without RDMA serves all the same: one line says why, and chunks go by TCP.
+void Mesh::open_rdma() {
+    transport::RdmaTransport::Options rdma = *options_.rdma;
+    rdma.engine.links.self = options_.identity.node_id;
+    rdma.engine.links.cluster_hash = wire::hash_of_cluster(options_.identity.cluster);
+    rdma.engine.links.key = options_.identity.key;
+    auto opened = transport::RdmaTransport::open(loop_, rdma, router_->rdma_events());
+    if (!opened) {
+        rdma_off_ = describe(opened.error());
+        log::warn("rdma.off", {{"why", rdma_off_}, {"chunks_go_by", "tcp"}});
+        return;
+    }
+    rdma_ = std::move(*opened);
+    router_->set_rdma(rdma_.get());
+    std::string devices;
+    for (const auto& device : rdma_->devices()) {
+        devices += (devices.empty() ? "" : ",") + device.name + ":" + std::string(name_of(device.layer)) +
+                   (device.active ? "" : ":down");
+    }
+    log::info("rdma.on", {{"advertised", rdma_->advertised().str()},
+                          {"devices", devices},
+                          {"landing_slots", rdma_->landing_slots()},
+                          {"source_slots", rdma_->source_slots()}});
+    if (rdma_->advertised().empty()) {
+        log::warn("rdma.no_address", {{"do", "name the address peers reach this node's RDMA device at: "
+                                             "--rdma-advertise-addr"}});
+    }
+}
+
+Endpoint Mesh::rdma_address() const {
+    return rdma_ && !rdma_->advertised().empty() ? rdma_->advertised() : Endpoint{};
+}
+
+transport::Road Mesh::road_to(NodeId peer) const {
+    return router_ ? router_->road_to(peer) : transport::Road::tcp;
 }
 
 std::uint64_t Mesh::wall_ms() const {
@@ -150,37 +196,37 @@ void Mesh::on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purp
 // --- chunks ------------------------------------------------------------------------------------
 
 void Mesh::send_data(NodeId to, const Endpoint& address, wire::TransferMessage message) {
-    if (data_ == nullptr) return;
-    data_->send(to, address, std::move(message));
+    if (router_ == nullptr) return;
+    router_->send(to, address, std::move(message));
 }
 
 void Mesh::fetch(Fetch order) {
-    if (data_ == nullptr) return;
+    if (router_ == nullptr) return;
     const RequestId request = order.request;
     landings_[request] = {order.from, std::move(order.landing), 0};
-    data_->fetch({order.from, order.address, request, order.digest, order.blob_size, order.chunk, order.urgent,
-                  std::make_shared<Sink>(loop_, self_, request)});
+    router_->fetch({order.from, order.address, order.rdma, request, order.digest, order.blob_size, order.chunk,
+                    order.urgent, std::make_shared<Sink>(loop_, self_, request)});
 }
 
 void Mesh::cancel_fetch(NodeId from, RequestId request) {
-    if (data_ == nullptr) return;
-    data_->cancel_fetch(from, request);
+    if (router_ == nullptr) return;
+    router_->cancel_fetch(from, request);
 }
 
 void Mesh::serve(Serve order) {
-    if (data_ == nullptr) return;
-    data_->serve({order.to, order.request, std::make_shared<OpenFile>(std::move(order.file)), order.offset,
+    if (router_ == nullptr) return;
+    router_->serve({order.to, order.request, std::make_shared<OpenFile>(std::move(order.file)), order.offset,
                   order.length, order.urgent});
 }
 
 void Mesh::cancel_serve(NodeId to, RequestId request) {
-    if (data_ == nullptr) return;
-    data_->cancel_serve(to, request);
+    if (router_ == nullptr) return;
+    router_->cancel_serve(to, request);
 }
 
 void Mesh::drop_data(NodeId peer, const std::string& why) {
-    if (data_ == nullptr) return;
-    data_->drop(peer, why);
+    if (router_ == nullptr) return;
+    router_->drop(peer, why);
 }
 
 void Mesh::on_block(RequestId request, std::uint64_t offset, Block block,
@@ -188,8 +234,7 @@ void Mesh::on_block(RequestId request, std::uint64_t offset, Block block,
     const auto at = landings_.find(request);
     if (at == landings_.end() || core_ == nullptr) return;
     at->second.bytes += block.size();
-    bytes_in_ += block.size();
-    metric_in_.add(block.size());
+    in_[index(block.may_change() ? transport::Road::rdma : transport::Road::tcp)]->add(block.size());
     core_->store().land(at->second.chunk, offset, std::move(block), checksum,
                         [mesh = self_, request](store::ChunkOutcome outcome) {
                             if (*mesh == nullptr) return;
@@ -231,9 +276,7 @@ void Mesh::on_progress(NodeId from, RequestId request, std::uint64_t bytes) {
     if (core_ != nullptr) core_->on_fetch_bytes(from, request, bytes);
 }
 
-void Mesh::on_served(NodeId to, RequestId request, bool ok, std::uint64_t bytes) {
-    bytes_out_ += bytes;
-    metric_out_.add(bytes);
+void Mesh::on_served(NodeId to, RequestId request, bool ok, std::uint64_t) {
     if (core_ != nullptr) core_->on_serve_end(to, request, ok);
 }
 

@@ -2,6 +2,7 @@
 // into the store. Loop thread only.
 #pragma once
 
+#include <array>
 #include <memory>
 #include <optional>
 #include <string>
@@ -13,6 +14,8 @@
 #include "node/net.h"
 #include "transport/control.h"
 #include "transport/data.h"
+#include "transport/rdma/transport.h"
+#include "transport/router.h"
 #include "transport/tcp/transport.h"
 #include "uv/loop.h"
 #include "uv/loop_thread.h"
@@ -28,6 +31,8 @@ struct MeshOptions {
     std::size_t blocks = 192;  // of 256 KiB, for chunks that arrive
     std::size_t requests_in_max = 64;
     std::size_t links_max = 4096;  // inbound, of gossip and of chunks each
+    /// Who the node is, is filled in from `identity`. None: chunks go by TCP alone.
+    std::optional<transport::RdmaTransport::Options> rdma;
 };
 
 class Mesh final : public Net, private transport::ControlHandler, private transport::DataHandler {
@@ -44,8 +49,16 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     /// Closes every link.
     void close();
 
-    [[nodiscard]] std::uint64_t bytes_in() const { return bytes_in_; }
-    [[nodiscard]] std::uint64_t bytes_out() const { return bytes_out_; }
+    [[nodiscard]] std::uint64_t bytes_in(transport::Road road) const { return in_[index(road)]->value(); }
+    [[nodiscard]] std::uint64_t bytes_out(transport::Road road) const { return out_[index(road)]->value(); }
+    /// What the next chunk asked of `peer` takes.
+    [[nodiscard]] transport::Road road_to(NodeId peer) const;
+    /// Null where there is no RDMA; then rdma_off() says why, unless nobody asked for it.
+    [[nodiscard]] const transport::RdmaTransport* rdma() const { return rdma_.get(); }
+    [[nodiscard]] const std::string& rdma_off() const { return rdma_off_; }
+    [[nodiscard]] std::uint64_t rdma_fallbacks() const { return router_ ? router_->fallbacks() : 0; }
+    /// Empty when peers cannot connect by RDMA.
+    [[nodiscard]] Endpoint rdma_address() const;
     /// How the last attempt to reach an address failed, for `join` by hand; nothing when none did.
     struct Failure {
         transport::SendFailure failure = transport::SendFailure::unreachable;
@@ -99,6 +112,8 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     void on_link_down(NodeId peer, const std::string& why) override;
 
     void on_block(RequestId request, std::uint64_t offset, Block block, std::optional<Xxh128> checksum);
+    void open_rdma();
+    static std::size_t index(transport::Road road) { return static_cast<std::size_t>(road); }
     void end_fetch(RequestId request, transfer::ChunkOutcome outcome);
 
     uv::Loop& loop_;
@@ -110,14 +125,15 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     Endpoint transfer_;
     std::unordered_map<RequestId, Landing> landings_;
     std::unordered_map<std::string, Failure> failures_;
-    std::uint64_t bytes_in_ = 0;
-    std::uint64_t bytes_out_ = 0;
-    Counter& metric_in_;
-    Counter& metric_out_;
+    std::array<Counter*, 2> in_;   // by Road
+    std::array<Counter*, 2> out_;
     Counter& metric_hash_failures_;
     std::shared_ptr<Mesh*> self_;  // cleared by the destructor; sinks on io threads hold it
     std::unique_ptr<transport::ControlMesh> control_;
-    std::unique_ptr<transport::TcpTransport> data_;
+    std::unique_ptr<transport::Router> router_;
+    std::unique_ptr<transport::TcpTransport> tcp_;
+    std::unique_ptr<transport::RdmaTransport> rdma_;
+    std::string rdma_off_;
 };
 
 }  // namespace fastreg::node

@@ -119,9 +119,25 @@ Status Node::open_mesh() {
     options.blocks = std::max<std::size_t>(8, config_.recv_pool / kBlockSize);
     options.requests_in_max = config_.limits.inbound_requests_per_peer;
     options.links_max = files_.links;
+    if (config_.rdma.enabled) options.rdma = rdma_options();
     mesh_ = std::make_unique<Mesh>(loop_, std::move(options), metrics_);
     FR_TRY(mesh_->listen());
     return {};
+}
+
+transport::RdmaTransport::Options Node::rdma_options() const {
+    const config::Rdma& rdma = config_.rdma;
+    transport::RdmaTransport::Options options;
+    options.listen = {rdma.listen_addr, static_cast<std::uint16_t>(rdma.listen_port)};
+    options.advertise = rdma.advertise_addr;
+    options.ack_timeout = static_cast<std::uint8_t>(rdma.ack_timeout);
+    options.tos = static_cast<std::uint8_t>(rdma.tos);
+    options.engine.landing_slots = rdma.landing_slots;
+    options.engine.source_slots = rdma.source_slots;
+    options.engine.links.depth = static_cast<std::uint16_t>(rdma.depth);
+    options.engine.links.slots_per_peer = rdma.slots_per_peer;
+    options.engine.links.segment = rdma.segment;
+    return options;
 }
 
 Status Node::open_fronts() {
@@ -150,6 +166,7 @@ Status Node::open_fronts() {
     options.zone = config_.zone;
     options.gossip = {host, mesh_->gossip_address().port};
     options.transfer = {data_host, mesh_->transfer_address().port};
+    options.rdma = mesh_->rdma_address();
     options.http = {advertised_host(config_.advertise_addr, config_.http.listen.host), http.port};
     options.replicas = config_.replicas;
     options.open_blobs = files_.open_blobs;
@@ -208,13 +225,18 @@ Status Node::announce() {
     state_ = State::alive;
     const std::string gossip = mesh_->gossip_address().str();
     const std::string transfer = mesh_->transfer_address().str();
-    std::printf("ready http=%s gossip=%s transfer=%s rdma= admin=%s\n", http_.c_str(), gossip.c_str(),
-                transfer.c_str(), admin_.c_str());
+    const std::string rdma = mesh_->rdma_address().str();
+    std::printf("ready http=%s gossip=%s transfer=%s rdma=%s admin=%s\n", http_.c_str(), gossip.c_str(),
+                transfer.c_str(), rdma.c_str(), admin_.c_str());
     std::fflush(stdout);
-    log::info("node.ready", {{"http", http_}, {"gossip", gossip}, {"transfer", transfer}, {"admin", admin_}});
+    log::info("node.ready", {{"http", http_},
+                             {"gossip", gossip},
+                             {"transfer", transfer},
+                             {"rdma", rdma},
+                             {"admin", admin_}});
     return write_whole_file(ready_file(),
                             R"({"http":")" + http_ + R"(","gossip":")" + gossip + R"(","transfer":")" +
-                                transfer + R"(","rdma":"","admin":")" + admin_ + "\"}\n");
+                                transfer + R"(","rdma":")" + rdma + R"(","admin":")" + admin_ + "\"}\n");
 }
 
 void Node::arm_service() {

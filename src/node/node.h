@@ -40,6 +40,7 @@ class Node {
     [[nodiscard]] Status start();
     [[nodiscard]] Status open_store();
     [[nodiscard]] Status open_mesh();
+    [[nodiscard]] transport::RdmaTransport::Options rdma_options() const;
     [[nodiscard]] Status open_fronts();
     [[nodiscard]] Status announce();
     void take_down();

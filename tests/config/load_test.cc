@@ -116,7 +116,7 @@ TEST_CASE("an unknown key names its line and the key that was meant") {
     CHECK(has(what, "'http.listn'"));
     CHECK(has(what, "did you mean 'http.listen'"));
     CHECK(has(refusal("[htpt]\nlisten = \"[::]:80\"\n"), "unknown key 'htpt.listen'; did you mean 'http.listen'?"));
-    CHECK(has(refusal("[rdma]\nenabled = true\n"), "unknown key 'rdma'"));
+    CHECK(has(refusal("[rdma]\nenable = true\n"), "unknown key 'rdma.enable'; did you mean 'rdma.enabled'?"));
     CHECK(has(refusal("[[upstream]]\nurl = \"x\"\n"), "unknown key 'upstream'"));
 
     Sources sources = on_a_machine();
@@ -163,6 +163,9 @@ TEST_CASE("an address that cannot serve its purpose is refused at once") {
     CHECK(has(refusal("[http]\nlisten = \"0.0.0.0:99999\"\n"), "port"));
     CHECK(has(refusal("advertise-addr = \"0.0.0.0\"\n"), "cannot be dialled"));
     CHECK(has(refusal("advertise-addr = \"::\"\n"), "cannot be dialled"));
+    CHECK(has(refusal("[rdma]\nadvertise-addr = \"0.0.0.0\"\n"), "cannot be dialled"));
+    CHECK(has(refusal("[rdma]\nlisten-addr = \"\"\n"), "may not be empty"));
+    CHECK(from_file("[rdma]\nlisten-addr = \"::\"\n")->rdma.listen_addr == "::");
     CHECK(has(refusal("advertise-addr = \"10.0.0.1:80\"\n"), "without a port"));
     CHECK(has(refusal("join = [\"10.0.0.1\"]\n"), "has no port"));
     CHECK(has(refusal("join = [\"10.0.0.1:0\"]\n"), "cannot be dialled"));
@@ -230,8 +233,8 @@ TEST_CASE("an upstream is not in this version, and is not taken for a slip") {
     CHECK(has(refusal("[upstream]\nurl = \"x\"\n"), words));
     CHECK(has(refusal("upstream-url = \"x\"\n"), "unknown key 'upstream-url'; pulling through"));
     Sources sources = on_a_machine();
-    sources.environment = {{"FASTREG_RDMA_ENABLED", "true"}};
-    CHECK(has(load(sources).error().what, "unknown variable 'FASTREG_RDMA_ENABLED'; RDMA is not in this version"));
+    sources.environment = {{"FASTREG_TLS_CERT", "f"}};
+    CHECK(has(load(sources).error().what, "unknown variable 'FASTREG_TLS_CERT'; TLS is not in this version"));
 }
 
 TEST_CASE("what is left empty is made from the machine") {
@@ -302,7 +305,8 @@ TEST_CASE("an empty flag is refused and does not stand for the default") {
 
 TEST_CASE("nought is refused, or means what its key says, and never that there is no limit") {
     // An operator who writes 0 for "unlimited" must hear that a limit stays a limit.
-    const std::vector<std::string_view> taken{"stop-timeout", "io-threads", "disk-threads", "store.min-free"};
+    const std::vector<std::string_view> taken{"stop-timeout",   "io-threads",       "disk-threads",
+                                              "store.min-free", "rdma.listen-port", "rdma.tos"};
     for (const Key& key : keys()) {
         const bool number = key.type == Type::count || key.type == Type::size ||
                             key.type == Type::share || key.type == Type::duration;

@@ -31,8 +31,8 @@ TEST_CASE("what is not in this version is said so, however it is spelled") {
     CHECK(hint("zon", known) == "; did you mean 'zone'?");
     CHECK(hint("colour", known).empty());
     CHECK(hint("upstream", known) == "; pulling through from another registry is not in this version");
-    CHECK(hint("rdma.listen-port", known) == "; RDMA is not in this version");
-    CHECK(hint("--rdma-enabled", known) == "; RDMA is not in this version");
+    CHECK(hint("upstream.url", known) == "; pulling through from another registry is not in this version");
+    CHECK(hint("--tls-cert", known) == "; TLS is not in this version");
     CHECK(hint("FASTREG_TLS_CERT", known) == "; TLS is not in this version");
     CHECK(hint("upload-limit", known) == "; a limit on rates is not in this version");
     CHECK(!not_yet("upstreamed"));

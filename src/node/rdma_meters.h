@@ -1,0 +1,37 @@
+// What /metrics says of RDMA. Loop thread only; the transport counts on its own thread.
+#pragma once
+
+#include <cstdint>
+#include <utility>
+#include <vector>
+
+#include "base/metrics.h"
+#include "transport/rdma/counters.h"
+
+namespace fastreg::node {
+
+class RdmaMeters {
+  public:
+    explicit RdmaMeters(Metrics& metrics);
+    /// Brings everything up to date; `counters` is null where there is no RDMA.
+    void update(const transport::rdma::Counters* counters, std::uint64_t fallbacks);
+
+  private:
+    using Number = transport::rdma::Counters::Number transport::rdma::Counters::*;
+    struct Grown {
+        Counter& shown;
+        Number from;
+    };
+    struct Now {
+        Gauge& shown;
+        Number from;
+    };
+    static void raise(Counter& counter, std::uint64_t to);
+
+    std::vector<Grown> grown_;
+    std::vector<Now> now_;
+    Gauge& up_;
+    Counter& fallbacks_;
+};
+
+}  // namespace fastreg::node
