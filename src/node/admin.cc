@@ -230,7 +230,7 @@ void Admin::peers(const OnAdminAnswer& answer) {
             {"rdma_addr", member.rdma.str()},
             {"http_addr", member.http.str()},
             {"rtt_ms", rtt && !self ? Json(rounded_ms(*rtt)) : Json()},
-            {"transport", known && !self ? Json(transport::name_of(mesh_.road_to(member.id))) : Json()},
+            {"transport", known && !self ? Json(transport::name_of(mesh_.road_with(member.id))) : Json()},
             {"bytes_in", known ? moved->second.bytes_in : 0},
             {"bytes_out", known ? moved->second.bytes_out : 0},
             {"quarantined", known && moved->second.quarantined},

@@ -154,8 +154,8 @@ void Downloads::fetch(const transfer::FetchChunk& action) {
     const Endpoint address = parts_.transfer_address(action.from);
     if (!landing || address.empty()) return refuse();
     fetches_[action.request] = {action.digest, action.chunk, parts_.now()};
-    parts_.net.fetch(Fetch{action.from, address, parts_.rdma_address(action.from), action.request, action.digest,
-                           action.size, action.chunk, action.urgent, std::move(*landing)});
+    parts_.net.fetch(Fetch{action.from, address, action.request, action.digest, action.size, action.chunk,
+                           action.urgent, std::move(*landing)});
     if (Meters* meters = parts_.options.meters; meters != nullptr && action.second_copy) {
         meters->chunks_hedged.add();
     }

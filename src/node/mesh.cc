@@ -87,6 +87,10 @@ Status Mesh::listen() {
     data.requests_in_max = options_.requests_in_max;
     transport::Router::Options router;
     router.now = [this] { return loop_.now(); };
+    router.rdma_of = [this](NodeId peer) {
+        const Member* member = core_ != nullptr ? core_->gossip().find(peer) : nullptr;
+        return member != nullptr ? member->rdma : Endpoint{};
+    };
     router.on_bytes_out = [this](transport::Road road, std::uint64_t bytes) { out_[index(road)]->add(bytes); };
     router_ = std::make_unique<transport::Router>(static_cast<DataHandler&>(*this), std::move(router));
     tcp_ = std::make_unique<transport::TcpTransport>(loop_, data, router_->tcp_events());
@@ -130,8 +134,8 @@ Endpoint Mesh::rdma_address() const {
     return rdma_ && !rdma_->advertised().empty() ? rdma_->advertised() : Endpoint{};
 }
 
-transport::Road Mesh::road_to(NodeId peer) const {
-    return router_ ? router_->road_to(peer) : transport::Road::tcp;
+transport::Road Mesh::road_with(NodeId peer) const {
+    return router_ ? router_->road_with(peer) : transport::Road::tcp;
 }
 
 std::uint64_t Mesh::wall_ms() const {
@@ -204,8 +208,8 @@ void Mesh::fetch(Fetch order) {
     if (router_ == nullptr) return;
     const RequestId request = order.request;
     landings_[request] = {order.from, std::move(order.landing), 0};
-    router_->fetch({order.from, order.address, order.rdma, request, order.digest, order.blob_size, order.chunk,
-                    order.urgent, std::make_shared<Sink>(loop_, self_, request)});
+    router_->fetch({order.from, order.address, request, order.digest, order.blob_size, order.chunk, order.urgent,
+                    std::make_shared<Sink>(loop_, self_, request)});
 }
 
 void Mesh::cancel_fetch(NodeId from, RequestId request) {

@@ -51,8 +51,8 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
 
     [[nodiscard]] std::uint64_t bytes_in(transport::Road road) const { return in_[index(road)]->value(); }
     [[nodiscard]] std::uint64_t bytes_out(transport::Road road) const { return out_[index(road)]->value(); }
-    /// What the next chunk asked of `peer` takes.
-    [[nodiscard]] transport::Road road_to(NodeId peer) const;
+    /// What carries chunks between this node and `peer`.
+    [[nodiscard]] transport::Road road_with(NodeId peer) const;
     /// Null where there is no RDMA; then rdma_off() says why, unless nobody asked for it.
     [[nodiscard]] const transport::RdmaTransport* rdma() const { return rdma_.get(); }
     [[nodiscard]] const std::string& rdma_off() const { return rdma_off_; }

@@ -23,7 +23,6 @@ namespace fastreg::node {
 struct Fetch {
     NodeId from;
     Endpoint address;
-    Endpoint rdma;  // empty: the peer has none
     RequestId request = 0;
     Digest digest;
     std::uint64_t blob_size = 0;

@@ -59,10 +59,6 @@ struct Parts {
         const Member* found = member(id);
         return found == nullptr ? Endpoint{} : found->transfer;
     }
-    [[nodiscard]] Endpoint rdma_address(NodeId id) const {
-        const Member* found = member(id);
-        return found == nullptr ? Endpoint{} : found->rdma;
-    }
     /// A frame on a link of purpose `directory`; false for an unknown node.
     bool send_directory(NodeId to, wire::Frame frame) {
         const Member* found = member(to);

@@ -42,7 +42,6 @@ class FileRef {
 struct FetchOrder {
     NodeId from;
     Endpoint address;  // dialled when there is no link yet
-    Endpoint rdma{};   // empty: the peer has no RDMA
     RequestId request = 0;  // not 0; unique among the open fetches of this node
     Digest digest;
     std::uint64_t blob_size = 0;

@@ -3,7 +3,6 @@
 #include <algorithm>
 
 #include "base/log.h"
-#include "transport/rdma/transport.h"
 
 namespace fastreg::transport {
 namespace {
@@ -50,7 +49,7 @@ class Router::FromTcp final : public DataHandler {
         const auto found = r_.peers_.find(peer);
         if (found != r_.peers_.end()) {
             Peer& state = found->second;
-            state.tcp_up = false;
+            state.tcp_up = state.asks_by_rdma = false;
             if (!state.rdma_up && !state.connecting && state.retry_at <= r_.options_.now()) r_.peers_.erase(found);
         }
         r_.handler_.on_link_down(peer, why);
@@ -67,7 +66,10 @@ class Router::FromRdma final : public rdma::RdmaEvents {
     explicit FromRdma(Router& router) : r_(router) {}
 
     void on_message(NodeId from, wire::TransferMessage message) override {
-        if (const auto* get = std::get_if<wire::GetChunk>(&message)) r_.asked_by_rdma_.emplace(from, get->request);
+        if (const auto* get = std::get_if<wire::GetChunk>(&message)) {
+            r_.asked_by_rdma_.emplace(from, get->request);
+            r_.peers_[from].asks_by_rdma = true;
+        }
         if (const auto* cancel = std::get_if<wire::Cancel>(&message)) {
             if (r_.asked_by_rdma_.erase({from, cancel->request}) == 0) return;  // the link went before
         }
@@ -103,19 +105,11 @@ class Router::FromRdma final : public rdma::RdmaEvents {
     }
     void on_link_down(NodeId peer, const std::string& why, bool orderly) override {
         Peer& state = r_.peers_[peer];
-        const Instant now = r_.options_.now();
         const bool was_up = std::exchange(state.rdma_up, false);
         state.connecting = false;
         if (!orderly) {
-            if (was_up && now - state.rdma_since >= kProvenAfter) state.retry_after /= 2;
-            state.retry_after = std::clamp(state.retry_after * 2, kRetryFirst, kRetryLongest);
-            state.retry_at = now + state.retry_after;
-            log::warn("rdma.link_failed", {{"peer", peer.brief()},
-                                           {"why", why},
-                                           {"was_up", was_up},
-                                           {"chunks_go_by", "tcp"},
-                                           {"retry_in_s", millis_of(state.retry_after) / 1000}});
-        } else if (!state.tcp_up) {
+            r_.blame_rdma(peer, state, why, was_up);
+        } else if (!state.tcp_up && state.retry_at <= r_.options_.now()) {
             r_.peers_.erase(peer);
         }
     }
@@ -142,10 +136,31 @@ Road Router::road_to(NodeId peer) const {
     return found != peers_.end() && found->second.tcp_up && found->second.rdma_up ? Road::rdma : Road::tcp;
 }
 
-void Router::try_rdma(NodeId id, Peer& peer, const Endpoint& address) {
+Road Router::road_with(NodeId peer) const {
+    const auto found = peers_.find(peer);
+    return found != peers_.end() && found->second.asks_by_rdma ? Road::rdma : road_to(peer);
+}
+
+void Router::try_rdma(NodeId id) {
+    if (rdma_ == nullptr) return;
+    const Endpoint address = options_.rdma_of(id);
+    if (address.empty()) return;
+    Peer& peer = peers_[id];
     if (peer.rdma_up || peer.connecting || options_.now() < peer.retry_at) return;
     peer.connecting = true;
     rdma_->connect(id, address);
+}
+
+void Router::blame_rdma(NodeId peer, Peer& state, const std::string& why, bool was_up) {
+    const Instant now = options_.now();
+    if (was_up && now - state.rdma_since >= kProvenAfter) state.retry_after /= 2;
+    state.retry_after = std::clamp(state.retry_after * 2, kRetryFirst, kRetryLongest);
+    state.retry_at = now + state.retry_after;
+    log::warn("rdma.link_failed", {{"peer", peer.brief()},
+                                   {"why", why},
+                                   {"was_up", was_up},
+                                   {"chunks_go_by", "tcp"},
+                                   {"retry_in_s", millis_of(state.retry_after) / 1000}});
 }
 
 /// A link's fetches end before it does: those by RDMA, and those that just fell back to TCP and wait for a link.
@@ -174,18 +189,18 @@ void Router::send(NodeId to, const Endpoint& address, wire::TransferMessage mess
         absent && asked_by_rdma_.erase({to, absent->request}) != 0) {
         return rdma_->refuse(to, *absent);
     }
+    // Before the first chunk is asked for, so that the link is there by then.
+    if (std::holds_alternative<wire::Interest>(message)) try_rdma(to);
     tcp_->send(to, address, std::move(message));
 }
 
 void Router::fetch(FetchOrder order) {
     FR_ASSERT((order.request & kAgain) == 0);
-    if (rdma_ != nullptr && !order.rdma.empty()) {
-        if (road_to(order.from) == Road::rdma) {
-            by_rdma_.insert_or_assign(order.request, order);
-            return rdma_->fetch(std::move(order));
-        }
-        try_rdma(order.from, peers_[order.from], order.rdma);
+    if (road_to(order.from) == Road::rdma) {
+        by_rdma_.insert_or_assign(order.request, order);
+        return rdma_->fetch(std::move(order));
     }
+    try_rdma(order.from);
     tcp_->fetch(std::move(order));
 }
 
@@ -206,6 +221,10 @@ void Router::cancel_serve(NodeId to, RequestId request) {
 
 void Router::drop(NodeId peer, const std::string& why) {
     if (rdma_ != nullptr) {
+        // A peer is dropped because nothing came. If chunks were under way by RDMA then that is to blame, however
+        // well it connects: another MTU on the way looks just so.
+        const bool stalled = std::ranges::any_of(by_rdma_, [&](const auto& e) { return e.second.from == peer; });
+        if (stalled) blame_rdma(peer, peers_[peer], why, true);
         rdma_->drop(peer, why);
         lose_fetches(peer);
     }

@@ -15,7 +15,21 @@
 
 namespace fastreg::transport {
 
-class RdmaTransport;
+/// Chunks by RDMA, as the router needs them (transport/rdma/transport.h). Its events are rdma::RdmaEvents.
+class RdmaRoad {
+  public:
+    virtual ~RdmaRoad() = default;
+    /// Makes a link to ask `peer`: on_link_up or on_link_down follows, unless there is one.
+    virtual void connect(NodeId peer, const Endpoint& address) = 0;
+    /// Over the link to order.from; link_lost when there is none.
+    virtual void fetch(FetchOrder order) = 0;
+    virtual void cancel_fetch(NodeId from, RequestId request) = 0;
+    virtual void serve(ServeOrder order) = 0;
+    virtual void refuse(NodeId to, const wire::Busy& busy) = 0;
+    virtual void refuse(NodeId to, const wire::NotHere& absent) = 0;
+    /// Closes the links with `peer`, both ways.
+    virtual void drop(NodeId peer, const std::string& why) = 0;
+};
 
 /// What carries chunks, for status, peers and metrics.
 enum class Road : std::uint8_t { tcp, rdma };
@@ -31,6 +45,8 @@ class Router final : public DataTransport {
 
     struct Options {
         std::function<Instant()> now;  // the loop's clock
+        /// Where a peer takes RDMA connections; empty: nowhere.
+        std::function<Endpoint(NodeId)> rdma_of = [](NodeId) { return Endpoint{}; };
         std::function<void(Road, std::uint64_t bytes)> on_bytes_out = [](Road, std::uint64_t) {};
     };
 
@@ -44,10 +60,12 @@ class Router final : public DataTransport {
     [[nodiscard]] rdma::RdmaEvents& rdma_events();
     /// Once, before anything is sent. Without RDMA all goes by TCP.
     void set_tcp(DataTransport* tcp) { tcp_ = tcp; }
-    void set_rdma(RdmaTransport* rdma) { rdma_ = rdma; }
+    void set_rdma(RdmaRoad* rdma) { rdma_ = rdma; }
 
     /// What the next chunk asked of `peer` takes.
     [[nodiscard]] Road road_to(NodeId peer) const;
+    /// The same, or what the chunks take that `peer` asks for: what is in use between the two.
+    [[nodiscard]] Road road_with(NodeId peer) const;
     /// Chunks that RDMA failed and TCP was asked for.
     [[nodiscard]] std::uint64_t fallbacks() const { return fallbacks_; }
 
@@ -65,18 +83,20 @@ class Router final : public DataTransport {
         bool tcp_up = false;
         bool rdma_up = false;
         bool connecting = false;
+        bool asks_by_rdma = false;
         Instant rdma_since;
         Instant retry_at;  // no RDMA before
         Duration retry_after{};
     };
 
-    void try_rdma(NodeId id, Peer& peer, const Endpoint& address);
+    void try_rdma(NodeId peer);
     void lose_fetches(NodeId from);
+    void blame_rdma(NodeId peer, Peer& state, const std::string& why, bool was_up);
 
     DataHandler& handler_;
     const Options options_;
     DataTransport* tcp_ = nullptr;
-    RdmaTransport* rdma_ = nullptr;
+    RdmaRoad* rdma_ = nullptr;
     std::unique_ptr<FromTcp> from_tcp_;
     std::unique_ptr<FromRdma> from_rdma_;
     std::map<NodeId, Peer> peers_;

@@ -18,8 +18,8 @@ import time
 import traceback
 
 FASTREG = os.environ.get("FASTREG", "build/release/fastreg")
-# Sanitizers slow a node down; waits grow with them, never what is asserted.
-PATIENCE = 4 if "asan" in FASTREG or "tsan" in FASTREG else 1
+# Sanitizers and emulators slow a node down; waits grow with them, never what is asserted.
+PATIENCE = int(os.environ.get("FR_PATIENCE", 4 if "asan" in FASTREG or "tsan" in FASTREG else 1))
 
 
 class Failure(AssertionError):
@@ -79,8 +79,8 @@ class Node:
         self.log_path = os.path.join(mesh.root, f"node{number}.log")
 
     # -- life ------------------------------------------------------------------------------------
-    def start(self, *flags, wait=True, env=None, replace=False, files=None):
-        """`files`: the most descriptors the process may have."""
+    def start(self, *flags, wait=True, env=None, replace=False, files=None, under=()):
+        """`files`: the most descriptors the process may have; `under`: a command that runs the node."""
         ports = self.ready if not replace else {}
         ready_file = os.path.join(self.data_dir, "ready.json")
         if os.path.exists(ready_file):
@@ -93,7 +93,7 @@ class Node:
                    "--log-level", "debug", *flags]
         self.log = open(self.log_path, "a")
         limit = ["prlimit", f"--nofile={files}"] if files else []
-        self.process = subprocess.Popen(limit + command, stdout=self.log, stderr=self.log,
+        self.process = subprocess.Popen([*under, *limit, *command], stdout=self.log, stderr=self.log,
                                         stdin=subprocess.DEVNULL, env={**os.environ, **(env or {})})
         self.mesh.processes.append(self.process)
         if wait:

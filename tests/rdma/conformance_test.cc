@@ -48,7 +48,10 @@ class RdmaWorld {
   private:
     struct Node {
         Node(RdmaWorld& world, unsigned number, Side& side)
-            : router(side.events, {.now = [&loop = world.loop_] { return loop.now(); }}) {
+            : router(side.events, {.now = [&loop = world.loop_] { return loop.now(); },
+                                   .rdma_of = [&world](NodeId peer) {
+                                       return peer == world.a_.id ? world.a_.rdma : world.b_.rdma;
+                                   }}) {
             TcpTransport::Options options;
             options.identity = identity(number);
             options.listen = {"127.0.0.1", 0};

@@ -21,7 +21,6 @@ inline FetchOrder order_from(const Side& side, RequestId request, std::shared_pt
     FetchOrder order;
     order.from = side.id;
     order.address = side.address;
-    order.rdma = side.rdma;
     order.request = request;
     order.digest = some_digest();
     order.blob_size = blob_size;

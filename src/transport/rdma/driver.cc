@@ -26,6 +26,7 @@ bool read_all(int fd, std::uint64_t offset, std::span<std::byte> into) {
 }  // namespace
 
 struct Driver::Watch final : uv::PollHandler {
+    std::optional<DeviceIndex> device;
     std::function<void()> ready;
     uv::Poll poll;
     void on_readable() override { ready(); }
@@ -43,6 +44,7 @@ Driver::Driver(uv::LoopThread& thread, Tell tell, Counters& counters)
 
 Driver::~Driver() {
     *self_ = nullptr;
+    if (verbs_) verbs_->set_on_released({});
     readers_.clear();  // joined: nobody writes into the source pool any more
     watches_.clear();
     engine_.reset();
@@ -82,10 +84,15 @@ Status Driver::start(IbVerbs::Options verbs, Engine::Options engine, std::size_t
     }
     options_ = engine;
     FR_TRY_ASSIGN(port_, engine_->listen(listen));
-    FR_TRY(watch(verbs_->cm_descriptor(), [this] { run([](Engine& e, Instant now) { e.on_cm_events(now); }); }));
+    verbs_->set_on_released([this](DeviceIndex gone) {
+        for (const auto& each : watches_) {
+            if (each->device == gone) each->poll.close();  // may be the one that is running: freed at the end
+        }
+    });
+    FR_TRY(watch(std::nullopt, verbs_->cm_descriptor(), [this] { run([](Engine& e, Instant now) { e.on_cm_events(now); }); }));
     for (DeviceIndex i = 0; i < verbs_->devices().size(); ++i) {
-        FR_TRY(watch(verbs_->completion_descriptor(i), [this, i] { on_completions(i); }));
-        FR_TRY(watch(verbs_->async_descriptor(i), [this, i] {
+        FR_TRY(watch(i, verbs_->completion_descriptor(i), [this, i] { on_completions(i); }));
+        FR_TRY(watch(i, verbs_->async_descriptor(i), [this, i] {
             verbs_->read_async_events(i);
             run([](Engine& e, Instant now) { e.on_cm_events(now); });
         }));
@@ -95,8 +102,9 @@ Status Driver::start(IbVerbs::Options verbs, Engine::Options engine, std::size_t
     return {};
 }
 
-Status Driver::watch(int fd, std::function<void()> on_readable) {
+Status Driver::watch(std::optional<DeviceIndex> device, int fd, std::function<void()> on_readable) {
     auto made = std::make_unique<Watch>();
+    made->device = device;
     made->ready = std::move(on_readable);
     FR_TRY_ASSIGN(made->poll, uv::Poll::open(loop_, fd, *made));
     made->poll.watch(true, false);

@@ -49,7 +49,7 @@ class Driver final : private EngineOwner {
     void read(std::size_t slot, std::shared_ptr<const FileRef> file, std::uint64_t offset,
               std::span<std::byte> into) override;
 
-    Status watch(int fd, std::function<void()> on_readable);
+    Status watch(std::optional<DeviceIndex> device, int fd, std::function<void()> on_readable);
     void on_completions(DeviceIndex device);
     void plan();
     /// A job for this thread, if the driver still lives.

@@ -99,6 +99,7 @@ class Regions {
         return *regions_.at(static_cast<std::size_t>(place - begin_) / each_);
     }
     void clear() { regions_.clear(); }
+    [[nodiscard]] bool empty() const { return regions_.empty(); }
 
   private:
     std::vector<Mr> regions_;
@@ -107,7 +108,10 @@ class Regions {
 };
 
 struct OneDevice {
-    ibv_context* context = nullptr;  // librdmacm's own; never closed by us
+    ibv_context* context = nullptr;  // librdmacm's own, which closes it
+    /// Bound to an address of the device: it is told of the device's removal even when nobody is connected.
+    CmId sentinel;
+    bool removed = false;
     Pd landing_pd;
     Pd source_pd;
     CompletionChannel completions;
@@ -170,11 +174,12 @@ struct IbVerbs::Impl {
     std::vector<OneDevice> handles;
     std::map<ConnId, Conn> conns;
     CmId listener;
-    Endpoint listen_at;
     ConnId conn_ids = 0;
     std::size_t slot_size = 1;
     std::byte* source_begin = nullptr;
     std::deque<CmEvent> made_up;  // removals that the device itself told of
+    std::function<void(DeviceIndex)> on_released;
+    bool none_left = false;       // of the devices
 
     ~Impl() {
         while (!conns.empty()) {
@@ -237,9 +242,12 @@ struct IbVerbs::Impl {
             }
             rdma_cm_id* raw = nullptr;
             if (rdma_create_id(channel.get(), &raw, nullptr, RDMA_PS_TCP) != 0) continue;
-            const CmId id(raw);
+            CmId id(raw);
             if (rdma_bind_addr(raw, at->ifa_addr) != 0 || raw->verbs == nullptr) continue;
-            if (const auto index = index_of(raw->verbs)) devices[*index].addresses.push_back(text_of(at->ifa_addr));
+            const auto index = index_of(raw->verbs);
+            if (!index) continue;
+            devices[*index].addresses.push_back(text_of(at->ifa_addr));
+            if (!handles[*index].sentinel) handles[*index].sentinel = std::move(id);
         }
         ::freeifaddrs(all);
     }
@@ -317,6 +325,41 @@ struct IbVerbs::Impl {
     }
 
     CmEvent copy(const rdma_cm_event& from);
+
+    void note_removal(DeviceIndex index) {
+        handles[index].removed = true;
+        devices[index].active = false;
+        handles[index].sentinel.reset();
+    }
+
+    /// The kernel waits with the removal of a device until nobody has it open any more. librdmacm closes one
+    /// that is gone from the system's list when nothing refers to it and the list is read again.
+    void release_removed() {
+        for (DeviceIndex i = 0; i < handles.size(); ++i) {
+            OneDevice& handle = handles[i];
+            if (!handle.removed || handle.context == nullptr) continue;
+            const auto on_it = [&](const auto& entry) { return entry.second.device == i; };
+            if (std::ranges::any_of(conns, on_it)) continue;
+            if (on_released) on_released(i);
+            handle.landing.clear();
+            handle.source.clear();
+            handle.completions.reset();
+            handle.landing_pd.reset();
+            handle.source_pd.reset();
+            ibv_context* context = std::exchange(handle.context, nullptr);
+            rdma_free_devices(contexts);
+            int count = 0;
+            contexts = rdma_get_devices(&count);
+            if (contexts == nullptr || count == 0) {
+                // It does not look through an empty list (sync_devices_list of librdmacm), so the last device is
+                // closed here; librdmacm must find no reason any more to look at what it remembers of it.
+                listener.reset();
+                none_left = true;
+                (void)ibv_close_device(context);
+            }
+            log::warn("rdma.device_removed", {{"device", devices[i].name}, {"chunks_go_by", "tcp"}});
+        }
+    }
     void establish(ConnId conn) {
         if (Conn* found = find(conn)) found->established = true;
     }
@@ -381,8 +424,14 @@ std::uint32_t IbVerbs::landing_key(DeviceIndex device, const std::byte* place) c
 }
 
 int IbVerbs::cm_descriptor() const { return impl_->channel->fd; }
-int IbVerbs::completion_descriptor(DeviceIndex device) const { return impl_->handles[device].completions->fd; }
-int IbVerbs::async_descriptor(DeviceIndex device) const { return impl_->handles[device].context->async_fd; }
+int IbVerbs::completion_descriptor(DeviceIndex device) const {
+    const OneDevice& handle = impl_->handles[device];
+    return handle.completions ? handle.completions->fd : -1;
+}
+int IbVerbs::async_descriptor(DeviceIndex device) const {
+    const OneDevice& handle = impl_->handles[device];
+    return handle.context != nullptr ? handle.context->async_fd : -1;
+}
 
 // --- events ------------------------------------------------------------------------------------
 
@@ -438,14 +487,18 @@ std::optional<CmEvent> IbVerbs::next_cm_event() {
     }
     while (true) {
         rdma_cm_event* raw = nullptr;
-        if (rdma_get_cm_event(my.channel.get(), &raw) != 0) return std::nullopt;
+        if (rdma_get_cm_event(my.channel.get(), &raw) != 0) {
+            my.release_removed();
+            return std::nullopt;
+        }
         CmEvent event = my.copy(*raw);
         rdma_cm_id* id = raw->id;
         const auto kind = raw->event;
         rdma_ack_cm_event(raw);  // before anything that destroys an id: that waits for it
         if (kind == RDMA_CM_EVENT_TIMEWAIT_EXIT) continue;
-        if (id == my.listener.get()) {
-            if (kind == RDMA_CM_EVENT_DEVICE_REMOVAL) my.listener.reset();
+        if (kind == RDMA_CM_EVENT_DEVICE_REMOVAL) {
+            if (id == my.listener.get()) my.listener.reset();
+            my.note_removal(event.device);
             return event;
         }
         if (kind == RDMA_CM_EVENT_CONNECT_REQUEST) {
@@ -465,7 +518,7 @@ std::optional<CmEvent> IbVerbs::next_cm_event() {
 std::vector<ConnId> IbVerbs::completed(DeviceIndex device) {
     std::vector<ConnId> said;
     ibv_comp_channel* channel = impl_->handles[device].completions.get();
-    if (channel == nullptr) return said;
+    if (channel == nullptr) return said;  // the device was removed
     ibv_cq* cq = nullptr;
     void* context = nullptr;
     while (ibv_get_cq_event(channel, &cq, &context) == 0) {
@@ -480,10 +533,14 @@ std::vector<ConnId> IbVerbs::completed(DeviceIndex device) {
     return said;
 }
 
+void IbVerbs::set_on_released(std::function<void(DeviceIndex)> on_released) {
+    impl_->on_released = std::move(on_released);
+}
+
 void IbVerbs::read_async_events(DeviceIndex device) {
     ibv_context* context = impl_->handles[device].context;
     ibv_async_event event{};
-    while (ibv_get_async_event(context, &event) == 0) {
+    while (context != nullptr && ibv_get_async_event(context, &event) == 0) {
         const ibv_event_type type = event.event_type;
         ibv_ack_async_event(&event);
         Device& about = impl_->devices[device];
@@ -496,6 +553,8 @@ void IbVerbs::read_async_events(DeviceIndex device) {
             removed.type = Type::device_removed;
             removed.device = device;
             impl_->made_up.push_back(removed);
+            impl_->note_removal(device);
+            return;
         } else {
             log::debug("rdma.device_event", {{"device", about.name}, {"event", ibv_event_type_str(type)}});
         }
@@ -515,11 +574,11 @@ Result<std::uint16_t> IbVerbs::listen(const Endpoint& at) {
         return failed("listening for RDMA on " + at.str() + " (--rdma-listen-addr, --rdma-listen-port)");
     }
     impl_->listener = std::move(id);
-    impl_->listen_at = at;
     return ntohs(rdma_get_src_port(raw));
 }
 
 Result<ConnId> IbVerbs::begin_connect(const Endpoint& to) {
+    if (impl_->none_left) return fail(Errc::network, "no RDMA device is left on this machine");
     FR_TRY_ASSIGN(Address address, address_of(to));
     rdma_cm_id* raw = nullptr;
     if (rdma_create_id(impl_->channel.get(), &raw, nullptr, RDMA_PS_TCP) != 0) {
@@ -686,6 +745,9 @@ void IbVerbs::destroy_queue(ConnId id) {
     if (Conn* conn = impl_->find(id)) Impl::drop_queue(*conn);
 }
 
-void IbVerbs::close(ConnId id) { impl_->conns.erase(id); }
+void IbVerbs::close(ConnId id) {
+    impl_->conns.erase(id);
+    impl_->release_removed();
+}
 
 }  // namespace fastreg::transport::rdma

@@ -30,6 +30,7 @@ class IbVerbs final : public Verbs {
     [[nodiscard]] int async_descriptor(DeviceIndex device) const override;
     [[nodiscard]] std::optional<CmEvent> next_cm_event() override;
     [[nodiscard]] std::vector<ConnId> completed(DeviceIndex device) override;
+    void set_on_released(std::function<void(DeviceIndex)> on_released) override;
     void read_async_events(DeviceIndex device) override;
     Result<std::uint16_t> listen(const Endpoint& at) override;
     Result<ConnId> begin_connect(const Endpoint& to) override;

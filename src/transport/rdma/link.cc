@@ -121,7 +121,7 @@ void Link::on_send(Instant now, const Completion& completion) {
 
 void Link::close(Instant now, std::string why, bool orderly) {
     if (state_ == State::closing || state_ == State::gone) return;
-    orderly_ = orderly && state_ == State::up;
+    orderly_ = orderly;
     state_ = State::closing;
     since_ = now;
     why_ = std::move(why);

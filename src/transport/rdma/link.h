@@ -62,7 +62,7 @@ class Link {
     [[nodiscard]] DeviceIndex device() const { return device_; }
     /// Why it closed.
     [[nodiscard]] const std::string& why() const { return why_; }
-    /// It was up, and nothing went wrong: an idle link, or one that was told to close.
+    /// Nothing went wrong: an idle link, or one that was told to close.
     [[nodiscard]] bool closed_orderly() const { return orderly_; }
 
     /// The connection manager's events for this connection.

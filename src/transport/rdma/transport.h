@@ -11,6 +11,7 @@
 #include "transport/rdma/counters.h"
 #include "transport/rdma/engine.h"
 #include "transport/rdma/verbs.h"
+#include "transport/router.h"
 
 namespace fastreg::uv {
 class Loop;
@@ -18,7 +19,7 @@ class Loop;
 
 namespace fastreg::transport {
 
-class RdmaTransport {
+class RdmaTransport final : public RdmaRoad {
   public:
     struct Options {
         rdma::Engine::Options engine;
@@ -35,7 +36,7 @@ class RdmaTransport {
     [[nodiscard]] static Result<std::unique_ptr<RdmaTransport>> open(uv::Loop& loop, Options options,
                                                                      rdma::RdmaEvents& events);
     /// Closes all links; no event comes after.
-    ~RdmaTransport();
+    ~RdmaTransport() override;
     RdmaTransport(const RdmaTransport&) = delete;
     RdmaTransport& operator=(const RdmaTransport&) = delete;
 
@@ -47,16 +48,13 @@ class RdmaTransport {
     [[nodiscard]] std::size_t landing_slots() const;
     [[nodiscard]] std::size_t source_slots() const;
 
-    /// Makes a link to ask `peer`: on_link_up or on_link_down follows, unless there is one.
-    void connect(NodeId peer, const Endpoint& address);
-    /// Over the link to order.from; link_lost when there is none.
-    void fetch(FetchOrder order);
-    void cancel_fetch(NodeId from, RequestId request);
-    void serve(ServeOrder order);
-    void refuse(NodeId to, const wire::Busy& busy);
-    void refuse(NodeId to, const wire::NotHere& absent);
-    /// Closes the links with `peer`, both ways.
-    void drop(NodeId peer, const std::string& why);
+    void connect(NodeId peer, const Endpoint& address) override;
+    void fetch(FetchOrder order) override;
+    void cancel_fetch(NodeId from, RequestId request) override;
+    void serve(ServeOrder order) override;
+    void refuse(NodeId to, const wire::Busy& busy) override;
+    void refuse(NodeId to, const wire::NotHere& absent) override;
+    void drop(NodeId peer, const std::string& why) override;
 
   private:
     struct Impl;

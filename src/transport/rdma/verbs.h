@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
@@ -101,6 +102,8 @@ class Verbs {
     /// Connections whose completion queue said something since; each is armed again already, so that
     /// polling it to the end loses nothing.
     [[nodiscard]] virtual std::vector<ConnId> completed(DeviceIndex device) = 0;
+    /// Called before what is left of a removed device is let go, its descriptors included.
+    virtual void set_on_released(std::function<void(DeviceIndex)> on_released) = 0;
     /// Reads and acknowledges what the device reports of itself; its end comes as a CmEvent.
     virtual void read_async_events(DeviceIndex device) = 0;
 

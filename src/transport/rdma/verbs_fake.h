@@ -85,6 +85,7 @@ class FakeVerbs final : public Verbs {
     [[nodiscard]] int async_descriptor(DeviceIndex) const override { return -1; }
     [[nodiscard]] std::optional<CmEvent> next_cm_event() override;
     [[nodiscard]] std::vector<ConnId> completed(DeviceIndex device) override;
+    void set_on_released(std::function<void(DeviceIndex)>) override {}
     void read_async_events(DeviceIndex) override {}
     Result<std::uint16_t> listen(const Endpoint& at) override;
     Result<ConnId> begin_connect(const Endpoint& to) override;

@@ -1,0 +1,236 @@
+"""Real nodes on one RDMA device, inside the VM: chunks by RDMA, and TCP at once when it fails.
+
+FR_RDMA_ADDR is an address of the device, FR_RDMA_DEV its name, FR_RDMA_NET its network interface. Gossip, HTTP
+and chunks over TCP are on loopback, so that the device can fail alone.
+"""
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+sys.path.insert(0, os.path.join(ROOT, "tests", "integration"))
+from harness import Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
+
+ADDR, DEV, NET = os.environ["FR_RDMA_ADDR"], os.environ["FR_RDMA_DEV"], os.environ["FR_RDMA_NET"]
+RDMA = ["--rdma-enabled", "--rdma-listen-addr", ADDR, "--rdma-listen-port", "0", "--rdma-landing-slots", "16",
+        "--rdma-source-slots", "8", "--rdma-ack-timeout", "18", "--store-min-free", "0", "--replicas", "1"]
+MIB = 1 << 20
+
+
+def sh(*words):
+    subprocess.run(words, check=True)
+
+
+def rdma_bytes(node, way):
+    return node.status()["bytes"][way]["peer"]["rdma"]
+
+
+def metric(node, line):
+    """The value of one line of /metrics, by its whole name with labels."""
+    import http.client
+    import socket
+
+    connection = http.client.HTTPConnection("node")
+    connection.sock = socket.socket(socket.AF_UNIX)
+    connection.sock.connect(os.path.join(node.data_dir, "admin.sock"))
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    connection.close()
+    found = re.search("^" + re.escape(line) + r" (\S+)$", text, re.M)
+    check(found, f"no {line} in /metrics")
+    return float(found[1])
+
+
+class Pull(threading.Thread):
+    """One client reading a blob; says how long it saw no byte at the most."""
+
+    def __init__(self, node, digest):
+        super().__init__()
+        self.node, self.digest = node, digest
+        self.data, self.stall, self.error = bytearray(), 0.0, None
+        self.start()
+
+    def run(self):
+        import http.client
+        try:
+            connection = http.client.HTTPConnection(*self.node.address(), timeout=120)
+            connection.request("GET", f"/v2/a/b/blobs/{self.digest}")
+            response = connection.getresponse()
+            if response.status != 200:
+                self.error = f"status {response.status}: {response.read()!r}"
+                return
+            last = time.monotonic()
+            while part := response.read1(1 << 16):
+                now = time.monotonic()
+                self.stall, last = max(self.stall, now - last), now
+                self.data += part
+        except OSError as error:
+            self.error = repr(error)
+
+    def finish(self, wanted, words):
+        self.join()
+        check(self.error is None, f"{words}: {self.error}")
+        equal(digest_of(bytes(self.data)), digest_of(wanted), words)
+        return self
+
+
+def quiet(node):
+    """No slot, source or link of a broken connection stays behind."""
+    until(lambda: metric(node, 'fastreg_rdma_landing_slots{state="free"}') == 16 and
+          metric(node, 'fastreg_rdma_landing_slots{state="quarantined"}') == 0 and
+          metric(node, "fastreg_rdma_source_slots_in_use") == 0, f"node {node.number} has all slots back", 10)
+
+
+def test_chunks_go_by_rdma_between_all_who_pull():
+    """What FastReg is for: a swarm over RDMA, seen in status, peers and metrics."""
+    with Mesh(3, *RDMA) as mesh:
+        data = os.urandom(32 * MIB + 12345)
+        digest = mesh[1].push_blob("a/b", data)
+        pulls = [Pull(mesh[2], digest), Pull(mesh[3], digest)]
+        for pull in pulls:
+            pull.finish(data, "a pull by RDMA")
+        for node in mesh.nodes[1:]:
+            status = node.status()
+            moved = status["bytes"]["in"]["peer"]
+            check(moved["rdma"] > 0.8 * len(data), f"most bytes came by RDMA: {moved}")
+            equal(status["rdma"]["enabled"], True, "status")
+            check(DEV in [d["name"] for d in status["rdma"]["devices"]], "the device is shown")
+            check(status["listen"]["rdma"].startswith(ADDR + ":"), "the address is shown")
+            check("rdma" in [p["transport"] for p in node.peers()], "peers show the transport")
+            check(metric(node, 'fastreg_rdma_chunks_total{direction="in"}') > 0, "counted")
+            quiet(node)
+        check(rdma_bytes(mesh[2], "out") + rdma_bytes(mesh[3], "out") > 0, "those that pull share by RDMA meanwhile")
+        check(metric(mesh[1], 'fastreg_rdma_source_reads_total{result="hit"}') > 0, "a chunk is read once for both")
+        equal(metric(mesh[2], "fastreg_rdma_fallbacks_total"), 0, "nothing failed")
+
+
+def test_a_peer_killed_in_mid_chunk():
+    """Its slots wait for the queue pair; the pull goes on from the other holder."""
+    with Mesh(3, *RDMA) as mesh:
+        data = os.urandom(48 * MIB)
+        digest = mesh[1].push_blob("a/b", data)
+        Pull(mesh[2], digest).finish(data, "a second holder")
+        pull = Pull(mesh[3], digest)
+        until(lambda: len(pull.data) > 4 * MIB, "the pull is under way")
+        mesh[1].kill()
+        pull.finish(data, "a pull whose source was killed")
+        quiet(mesh[3])
+        mesh.restart(mesh[1])  # a connection of its earlier life must not stand in the way
+        mesh.settle()
+        mesh[3].kill()
+        mesh[3].wipe()
+        os.mkdir(mesh[3].data_dir)
+        mesh.restart(mesh[3])
+        mesh.settle()
+        Pull(mesh[3], digest).finish(data, "a pull after both restarted")
+        check(rdma_bytes(mesh[3], "in") > len(data) // 2, "by RDMA again")
+
+
+def test_the_link_goes_down_and_comes_back():
+    """The chunks in flight are asked by TCP; RDMA is used again once it works."""
+    with Mesh(2, *RDMA) as mesh:
+        data = os.urandom(48 * MIB)
+        digest = mesh[1].push_blob("a/b", data)
+        pull = Pull(mesh[2], digest)
+        until(lambda: len(pull.data) > 4 * MIB, "the pull is under way")
+        before = rdma_bytes(mesh[2], "in")
+        check(before > 0, "it began by RDMA")
+        sh("ip", "link", "set", NET, "down")
+        try:
+            pull.finish(data, "a pull over a link that went down")
+        finally:
+            sh("ip", "link", "set", NET, "up")
+        seen = rdma_bytes(mesh[2], "in")
+
+        def used_again():  # it is tried again after 5 s, then 10 s, when something is to be pulled
+            more = os.urandom(4 * MIB)
+            Pull(mesh[2], mesh[1].push_blob("a/b", more)).finish(more, "a pull after the link came back")
+            return rdma_bytes(mesh[2], "in") > seen
+
+        until(used_again, "RDMA is used again", 10)
+        quiet(mesh[2])
+
+
+def test_an_address_where_nobody_answers():
+    """A black hole costs nothing: chunks go by TCP while RDMA tries to connect."""
+    with Mesh(0) as mesh:
+        mesh.add(*RDMA, "--rdma-advertise-addr", ADDR.rsplit(".", 1)[0] + ".99")
+        mesh.add(*RDMA)
+        mesh.settle()
+        data = os.urandom(8 * MIB)
+        digest = mesh[1].push_blob("a/b", data)
+        pull = Pull(mesh[2], digest).finish(data, "a pull")
+        check(pull.stall < 1.0, f"no stall: {pull.stall:.1f} s")
+        equal(rdma_bytes(mesh[2], "in"), 0, "nothing came by RDMA")
+        until(lambda: metric(mesh[2], 'fastreg_rdma_failures_total{reason="connect"}') == 1, "the failure is counted", 10)
+        lines = re.findall(r"rdma\.link_failed.*", mesh[2].log_text())
+        equal(len(lines), 1, f"one line says so: {lines}")
+
+
+def test_a_peer_without_rdma():
+    """Chosen per peer: both ways by TCP with the one, by RDMA with the other."""
+    with Mesh(0) as mesh:
+        mesh.add(*RDMA)
+        mesh.add("--replicas", "1", "--store-min-free", "0")
+        mesh.add(*RDMA)
+        mesh.settle()
+        data = os.urandom(4 * MIB)
+        digest = mesh[2].push_blob("a/b", data)
+        Pull(mesh[1], digest).finish(data, "from one without RDMA")
+        equal(rdma_bytes(mesh[1], "in"), 0, "by TCP")
+        equal(mesh[2].status()["rdma"], {"enabled": False, "devices": []}, "off where nobody asked for it")
+        equal(mesh[2].status()["warnings"], [], "and no word about it")
+        more = os.urandom(16 * MIB)
+        digest = mesh[1].push_blob("a/b", more)
+        Pull(mesh[3], digest).finish(more, "from one with RDMA")
+        check(rdma_bytes(mesh[3], "in") > 0, "by RDMA")
+        Pull(mesh[2], digest).finish(more, "to one without RDMA")
+
+
+def test_memory_that_may_not_be_pinned():
+    """8 MB is what containers get: RDMA is off, one line says what to raise, and the node works."""
+    with Mesh(0) as mesh:
+        mesh.add(*RDMA)
+        node = mesh.make()
+        # Without the capability that overrides the limit; soft iWARP knows no such override.
+        limited = ["prlimit", "--memlock=8388608", "setpriv", "--bounding-set", "-ipc_lock", "--inh-caps", "-ipc_lock"]
+        node.start(*mesh.join_flags(node), *RDMA, under=limited)
+        mesh.settle()
+        lines = re.findall(r"rdma\.off.*", node.log_text())
+        equal(len(lines), 1, "one line")
+        check("LimitMEMLOCK=infinity" in lines[0] and "--ulimit memlock=-1" in lines[0], lines[0])
+        equal(node.status()["rdma"]["enabled"], False, "status")
+        check("memory" in node.status()["warnings"][0], "the warning names it")
+        data = os.urandom(4 * MIB)
+        Pull(node, mesh[1].push_blob("a/b", data)).finish(data, "by TCP")
+        # With room for some of them there are fewer slots, and RDMA all the same.
+        some = mesh.make()
+        limited[1] = f"--memlock={600 * MIB}"
+        some.start(*mesh.join_flags(some), *RDMA, "--rdma-landing-slots", "256", under=limited)
+        check(re.search(r"rdma\.fewer_slots.*wanted=256", some.log_text()), "fewer slots, and said so")
+        equal(some.status()["rdma"]["enabled"], True, "status")
+
+
+def test_the_device_is_removed():
+    """Everything on it goes; the pull ends by TCP. A node that starts then says that there is no device."""
+    with Mesh(2, *RDMA) as mesh:
+        data = os.urandom(48 * MIB)
+        digest = mesh[1].push_blob("a/b", data)
+        pull = Pull(mesh[2], digest)
+        until(lambda: len(pull.data) > 4 * MIB, "the pull is under way")
+        for device in (DEV, *{"rxe0", "siw0"} - {DEV}):  # the one in use, and then the last one
+            start = time.monotonic()
+            sh("timeout", "20", "rdma", "link", "del", device)
+            check(time.monotonic() - start < 15, "the removal does not hang")
+        pull.finish(data, "a pull whose device was removed")
+        late = mesh.add(*RDMA)
+        mesh.settle()
+        check("no RDMA device" in late.log_text(), "the node says so")
+        Pull(late, digest).finish(data, "a pull without a device")
+
+
+if __name__ == "__main__":
+    run_cases(sys.modules[__name__])
