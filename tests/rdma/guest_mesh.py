@@ -165,7 +165,7 @@ def test_an_address_where_nobody_answers():
         pull = Pull(mesh[2], digest).finish(data, "a pull")
         check(pull.stall < 1.0, f"no stall: {pull.stall:.1f} s")
         equal(rdma_bytes(mesh[2], "in"), 0, "nothing came by RDMA")
-        until(lambda: metric(mesh[2], 'fastreg_rdma_failures_total{reason="connect"}') == 1, "the failure is counted", 10)
+        until(lambda: metric(mesh[2], 'fastreg_rdma_failures_total{reason="connect"}') == 1, "it is counted", 10)
         lines = re.findall(r"rdma\.link_failed.*", mesh[2].log_text())
         equal(len(lines), 1, f"one line says so: {lines}")
 

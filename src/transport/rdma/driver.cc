@@ -89,7 +89,9 @@ Status Driver::start(IbVerbs::Options verbs, Engine::Options engine, std::size_t
             if (each->device == gone) each->poll.close();  // may be the one that is running: freed at the end
         }
     });
-    FR_TRY(watch(std::nullopt, verbs_->cm_descriptor(), [this] { run([](Engine& e, Instant now) { e.on_cm_events(now); }); }));
+    FR_TRY(watch(std::nullopt, verbs_->cm_descriptor(), [this] {
+        run([](Engine& e, Instant now) { e.on_cm_events(now); });
+    }));
     for (DeviceIndex i = 0; i < verbs_->devices().size(); ++i) {
         FR_TRY(watch(i, verbs_->completion_descriptor(i), [this, i] { on_completions(i); }));
         FR_TRY(watch(i, verbs_->async_descriptor(i), [this, i] {
