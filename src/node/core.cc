@@ -77,6 +77,7 @@ void Core::drain() {
            run(parts_.transfer_out)) {
     }
     draining_ = false;
+    note_caught_up();
     arm();
 }
 

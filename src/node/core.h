@@ -80,7 +80,8 @@ class Core final : private transfer::LocalBlobs {
     [[nodiscard]] const repo::Repo& repo() const { return parts_.repo; }
     /// What the operator must know of now: another process under this node's id. Empty when all is well.
     [[nodiscard]] std::vector<std::string> warnings() const;
-    /// Whether requests for repositories can be answered: the node has met its mesh, or is one alone.
+    /// Whether requests for repositories can be answered: the node has met its mesh, or is one alone, and has copied
+    /// once what it owns. The error says what is waited for; copying is, for the grace of an owner at most.
     [[nodiscard]] Status ready() const;
     [[nodiscard]] Instant now() const { return parts_.now(); }
     [[nodiscard]] const CoreOptions& options() const { return parts_.options; }
@@ -101,6 +102,7 @@ class Core final : private transfer::LocalBlobs {
     void report_conflict(const gossip::IdentityConflict& conflict);
     void save_peers();
     [[nodiscard]] Status may_speak() const;
+    void note_caught_up();
 
     // core_rows.cc
     void load_rows();
@@ -129,6 +131,8 @@ class Core final : private transfer::LocalBlobs {
     std::set<Endpoint> seeds_;   // of the configuration
     std::map<Endpoint, std::string> foreign_seeds_;  // those that refuse this node, and why
     bool held_back_ = false;     // such a seed was met before any member
+    bool caught_up_ = false;     // every shard that it owned at one moment of this run was copied
+    Instant catch_up_until_;     // no longer than that is waited for it
     struct Conflict {
         std::string other;
         std::string why;

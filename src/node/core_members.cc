@@ -16,6 +16,10 @@ constexpr Duration kSavePeersSoon = 1s;  // after a change
 /// A new node that was given seeds and has met none of them may be the first of its mesh.
 constexpr Duration kAloneAfter = 30s;
 constexpr std::size_t kPeersSaved = 64;
+/// Who is away since before the start is given up by then, and the shards copied. A member that hangs must not keep
+/// this node from its clients for longer.
+constexpr Duration kCatchUpWithin = kDeadOwnerGrace + 10s;
+static_assert(kDeadOwnerGrace == 120s, "Core::ready() says so");
 
 enum PeerKey { kName = 1, kGossip = 2, kTransfer = 3, kHttp = 4, kZone = 5 };
 
@@ -68,6 +72,7 @@ void Core::start(const std::vector<Endpoint>& seeds) {
     member_changed(self);
     if (known.empty() && !seeds.empty()) alone_until_ = parts_.now() + kAloneAfter;
     judge_seeds_until_ = parts_.now() + kAloneAfter;
+    catch_up_until_ = parts_.now() + kCatchUpWithin;
     seeds_.insert(seeds.begin(), seeds.end());
     started_ = true;
     for (const auto& entry : parts_.store.list()) {
@@ -198,14 +203,25 @@ Status Core::may_speak() const {
                                    "the seeds of its configuration");
 }
 
+void Core::note_caught_up() {
+    if (caught_up_ || !started_) return;
+    caught_up_ = may_speak() && parts_.repo.stats().shards_copying == 0;
+}
+
 Status Core::ready() const {
     FR_TRY(may_speak());
+    const auto rows = parts_.repo.stats();
     const auto counts = parts_.gossip.counts();
-    if (parts_.repo.stats().shards_copying > 0 && counts.alive + counts.suspect == 0) {
+    if (rows.shards_copying > 0 && counts.alive + counts.suspect == 0) {
         return fail(Errc::unavailable, "this node has met no member of its mesh since its start and does not "
                                        "speak for them while they may come back");
     }
-    return {};
+    // Only after a start: who takes over a shard later answers for all the others, and for this one in a second.
+    if (caught_up_ || parts_.now() >= catch_up_until_) return {};
+    return fail(Errc::unavailable, "this node is still copying the rows of " + std::to_string(rows.shards_copying) +
+                                       " of the " + std::to_string(rows.shards_owned) +
+                                       " shards that it owns; owners that are away are waited for until they "
+                                       "can be given up, 120 s at most");
 }
 
 void Core::save_peers() {

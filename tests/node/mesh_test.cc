@@ -33,6 +33,20 @@ struct Visitor final : transport::ControlHandler {
     std::unique_ptr<transport::ControlMesh> mesh;
 };
 
+/// Everybody asked says that it has every row, and that these are none.
+void answer_summaries(Core& core, SilentNet& net) {
+    while (!net.sent.empty()) {
+        for (const auto& [to, frame] : std::exchange(net.sent, {})) {
+            const auto message = wire::decode_repo(frame);
+            const auto* asked = message ? std::get_if<wire::RepoSummary>(&*message) : nullptr;
+            if (asked == nullptr || asked->reply) continue;
+            wire::RepoSummary answer{asked->request, true, {}, {}, {}, {}};
+            answer.vouched.assign(wire::kRepoSummaryItemsMax / 8, std::byte{0xff});
+            core.on_frame(to, wire::Purpose::directory, wire::encode(wire::RepoMessage{answer}));
+        }
+    }
+}
+
 }  // namespace
 
 TEST_CASE("a node replaced at its address is noticed when it is dialled, not when a suspicion ends") {
@@ -93,6 +107,43 @@ TEST_CASE("a node is ready when it may answer for repositories, not when its por
     CHECK(seeded.core.ready().error().what.find("none of its seeds") != std::string::npos);
     seeded.pass(31s);
     CHECK(seeded.core.ready());  // the seed is not there: the first of its mesh
+}
+
+TEST_CASE("a node that still copies the rows it owns is not ready, though it has met its mesh") {
+    // After a power cut a load balancer would send everything to nodes that answer 503 for every repository.
+    Disk disk(1);
+    SilentNet net;
+    {
+        Core core(net, *disk.store, core_options("a"), Rng(1));
+        core.start({});
+        for (const unsigned n : {2U, 3U, 4U}) meet(core, n);
+        core.stop();
+    }
+    disk.store.reset();
+    disk.store = std::move(*store::Store::open(disk.fs, disk.executor, store_options(1)));
+    Core core(net, *disk.store, core_options("a"), Rng(2));
+    core.start({});
+    for (const unsigned n : {2U, 3U}) meet(core, n, 2);  // the fourth stays away
+    REQUIRE(core.gossip().counts().alive == 2);
+    REQUIRE(core.repo().stats().shards_copying > 0);
+    REQUIRE_FALSE(core.ready());
+    CHECK(core.ready().error().what.find("still copying") != std::string::npos);
+    SUBCASE("until all of them are copied; a shard taken over later takes nothing back") {
+        answer_summaries(core, net);
+        REQUIRE(core.repo().stats().shards_copying == 0);
+        CHECK(core.ready());
+        for (int second = 0; second < 121; ++second) {  // the fourth is given up, others take its shards
+            net.time = net.time + 1s;
+            core.on_deadline();
+        }
+        for (const unsigned n : {2U, 3U}) meet(core, n, 3);
+        REQUIRE(core.repo().stats().shards_copying > 0);
+        CHECK(core.ready());
+    }
+    SUBCASE("or for the grace of an owner at most, should a member hang") {
+        net.time = net.time + 131s;
+        CHECK(core.ready());
+    }
 }
 
 TEST_CASE("a node that met its mesh and lost it is no stranger to it") {
