@@ -22,6 +22,7 @@ enum class Mutant : std::uint8_t {
     refutation_without_incarnation,
     have_before_verified,
     new_owner_asks_one,
+    two_owners_ask_nobody_else,
 };
 
 #ifdef FR_MUTANTS

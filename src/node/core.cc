@@ -78,6 +78,7 @@ void Core::drain() {
     }
     draining_ = false;
     note_caught_up();
+    note_whole();
     arm();
 }
 

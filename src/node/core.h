@@ -103,6 +103,7 @@ class Core final : private transfer::LocalBlobs {
     void save_peers();
     [[nodiscard]] Status may_speak() const;
     void note_caught_up();
+    void note_whole();
 
     // core_rows.cc
     void load_rows();
@@ -126,6 +127,7 @@ class Core final : private transfer::LocalBlobs {
     repo::Token next_token_ = 1;
     directory::LookupId next_ask_ = directory::LookupId{1} << 61U;
     Instant save_peers_at_ = Instant::never();
+    std::uint64_t whole_changes_ = 0;  // of the owners that repo remembers; saved with the peers
     Instant alone_until_;
     Instant judge_seeds_until_;  // a seed that refuses this node until then holds it back
     std::set<Endpoint> seeds_;   // of the configuration

@@ -21,13 +21,26 @@ constexpr std::size_t kPeersSaved = 64;
 constexpr Duration kCatchUpWithin = kDeadOwnerGrace + 10s;
 static_assert(kDeadOwnerGrace == 120s, "Core::ready() says so");
 
-enum PeerKey { kName = 1, kGossip = 2, kTransfer = 3, kHttp = 4, kZone = 5 };
+enum PeerKey { kName = 1, kGossip = 2, kTransfer = 3, kHttp = 4, kZone = 5, kWhole = 6, kWholeEpoch = 7 };
 
-Bytes encode_peer(const Member& member) {
+/// `whole`: see repo::Memory; of the run `epoch` of this node.
+Bytes encode_peer(const Member& member, ByteView whole, BootEpoch epoch) {
     wire::MapWriter map;
     map.put(kName, member.name).put(kGossip, member.gossip).put(kTransfer, member.transfer);
     map.put(kHttp, member.http).put(kZone, member.zone);
+    if (!whole.empty()) map.put_bytes(kWhole, whole).put(kWholeEpoch, epoch);
     return map.finish();
+}
+
+/// Nothing of an older run than the last one, and so nothing of a backup that meta.db was restored from: what was
+/// acknowledged since may be missing.
+Bytes decode_whole(const store::PeerRecord& record, BootEpoch last) {
+    auto map = wire::MapReader::parse(record.value);
+    if (!map) return {};
+    const auto whole = map->bytes(kWhole, kShardCount / 8);
+    const auto epoch = map->number(kWholeEpoch);
+    if (!map->status() || epoch != last) return {};
+    return {whole.begin(), whole.end()};
 }
 
 std::optional<Member> decode_peer(const store::PeerRecord& record) {
@@ -58,10 +71,14 @@ void Core::start(const std::vector<Endpoint>& seeds) {
         if (!parts_.store.find(home.digest)) homes_.restore(home.digest, home.size);
     }
     std::vector<Member> known;
+    repo::Memory whole;
     for (const auto& record : parts_.store.take_peers()) {
         auto member = decode_peer(record);
-        if (member && member->id != self.id) known.push_back(std::move(*member));
+        if (!member || member->id == self.id) continue;
+        known.push_back(std::move(*member));
+        if (auto shards = decode_whole(record, parts_.epoch - 1); !shards.empty()) whole.emplace(record.node, shards);
     }
+    parts_.repo.remember(whole);
     // Who owned rows and shards with this node when it last ran owns them still, until it answers or its
     // grace ends: a node that has met nobody yet must not speak for a mesh.
     for (Member peer : known) {
@@ -80,7 +97,7 @@ void Core::start(const std::vector<Endpoint>& seeds) {
         parts_.directory.on_have(parts_.now(), entry.digest, entry.info.size, kind, parts_.directory_out);
     }
     parts_.gossip.start(parts_.now(), seeds, known, parts_.gossip_out);
-    save_peers_at_ = parts_.now() + kSavePeersEvery;
+    save_peers_at_ = parts_.now() + kSavePeersSoon;
     drain();
 }
 
@@ -224,13 +241,23 @@ Status Core::ready() const {
                                        "can be given up, 120 s at most");
 }
 
+void Core::note_whole() {
+    if (parts_.repo.memory_changes() == whole_changes_ || !started_) return;
+    whole_changes_ = parts_.repo.memory_changes();
+    save_peers_at_ = std::min(save_peers_at_, parts_.now() + kSavePeersSoon);
+}
+
 void Core::save_peers() {
     save_peers_at_ = parts_.now() + kSavePeersEvery;
+    const auto whole = parts_.repo.memory();
     std::vector<store::PeerRecord> records;
     // The dead, too, while their grace lasts, and those that this run has not met: a cut may end after a restart
     // of this node, and a node that forgets an owner takes fewer than a quorum for one.
     for (const NodeId& id : parts_.owners.ranked(0, kPeersSaved)) {
-        if (id != parts_.self) records.push_back({id, encode_peer(*parts_.owners.find(id))});
+        if (id == parts_.self) continue;
+        const auto shards = whole.find(id);
+        records.push_back({id, encode_peer(*parts_.owners.find(id), shards == whole.end() ? Bytes{} : shards->second,
+                                           parts_.epoch)});
     }
     parts_.store.save_peers(std::move(records), [](Status status) {
         if (!status) log::warn("peers.not_saved", {{"why", describe(status.error())}});

@@ -18,6 +18,7 @@ constexpr std::size_t kSmallMesh = 2;     // others: nobody else could have the 
 void Readiness::begin(const Mesh& mesh, ShardId shard, const std::vector<NodeId>& before) {
     ready_ = firm_ = remembered_ = false;
     heard_.clear();
+    stood_.clear();
     for (const auto& node : before) {
         if (node != mesh.self && std::ranges::find(voices_, node) == voices_.end()) voices_.push_back(node);
     }
@@ -59,6 +60,16 @@ std::vector<NodeId> Readiness::to_ask(const Mesh& mesh) const {
     return nodes;
 }
 
+bool Readiness::back_together(const Mesh& mesh, ShardId shard) const {
+    const auto missing = std::ranges::count_if(voices_, [&](const NodeId& node) {
+        return !heard_.contains(node) && mesh.table.find(node) != nullptr;
+    });
+    const bool two = std::ranges::any_of(stood_, [&](const NodeId& node) {
+        return heard_.contains(node) && mesh.table.owns(shard, node);
+    });
+    return two && (missing <= 1 || mutant(Mutant::two_owners_ask_nobody_else));
+}
+
 void Readiness::settle(const Mesh& mesh, ShardId shard) {
     if (firm_) return;
     if (!ready_) look_again(mesh, shard);
@@ -76,11 +87,12 @@ void Readiness::settle(const Mesh& mesh, ShardId shard) {
     // back. Nodes with new disks know nothing together.
     const auto others = mesh.table.candidates().size() - mesh.table.candidates().count(mesh.self);
     const bool survivor = others <= kSmallMesh && !heard_.empty() && (served_ || count(Voice::served) > 0);
-    ready_ = firm_ || nobody_missing || survivor || kept_;
+    ready_ = firm_ || nobody_missing || survivor || kept_ || back_together(mesh, shard);
     if (firm_ || (ready_ && count(Voice::served) > 0)) served_ = true;
     if (!firm_) return;
     voices_.clear();
     heard_.clear();
+    stood_.clear();
 }
 
 }  // namespace fastreg::repo

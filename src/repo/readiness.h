@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "repo/mesh.h"
@@ -26,6 +27,8 @@ class Readiness {
     void hear(const NodeId& node, Voice voice);
     /// An owner that went on meanwhile remembers that this node vouched before it started again.
     void remembered() { remembered_ = true; }
+    /// This node and that one both vouched when they last stopped, as both of them remember.
+    void stood_with(const NodeId& node) { stood_.insert(node); }
     /// Draws the conclusion.
     void settle(const Mesh& mesh, ShardId shard);
     /// It answered again: what was said without it is no longer enough.
@@ -46,6 +49,8 @@ class Readiness {
   private:
     /// Looks for who may have been an owner; what was heard stays heard.
     void look_again(const Mesh& mesh, ShardId shard);
+    /// Another owner stopped as this one did, and all but one of those who may have taken over were heard.
+    [[nodiscard]] bool back_together(const Mesh& mesh, ShardId shard) const;
 
     bool ready_ = false;
     bool firm_ = false;
@@ -54,6 +59,7 @@ class Readiness {
     bool remembered_ = false;
     std::vector<NodeId> voices_;  // may have been owners
     std::map<NodeId, Voice> heard_;
+    std::set<NodeId> stood_;
 };
 
 }  // namespace fastreg::repo

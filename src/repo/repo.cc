@@ -95,6 +95,10 @@ void Repo::load(std::uint64_t wall_ms, std::vector<Row> rows) {
     p.replica.load(std::move(rows));
 }
 
+void Repo::remember(const Memory& memory) {
+    parts_->sync.remember(memory);
+}
+
 void Repo::on_member(Instant now, const Member& member, Outbox& out) {
     auto& p = *parts_;
     const bool was_reachable = p.mesh.table.reachable(member.id);
@@ -199,6 +203,14 @@ Stats Repo::stats() const {
     const auto& p = *parts_;
     return {p.replica.rows(),   p.replica.repositories(),           p.sync.owned(),
             p.sync.copying(),   p.writer.open() + p.reader.open(), p.sync.refused() + p.refused};
+}
+
+Memory Repo::memory() const {
+    return parts_->sync.memory();
+}
+
+std::uint64_t Repo::memory_changes() const {
+    return parts_->sync.memory_changes();
 }
 
 const std::vector<NodeId>& Repo::owners(std::string_view repository) const {

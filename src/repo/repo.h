@@ -26,6 +26,9 @@ class Repo {
 
     /// The rows of the disk; once, before anything else.
     void load(std::uint64_t wall_ms, std::vector<Row> rows);
+    /// What memory() said in the run before this one, as last written down; before on_member(). Never that of an
+    /// older run, or of another disk: then nothing.
+    void remember(const Memory& memory);
 
     /// Every change gossip tells of, this node itself included (once at start, else it owns nothing).
     void on_member(Instant now, const Member& member, Outbox& out);
@@ -55,6 +58,9 @@ class Repo {
     [[nodiscard]] Instant next_deadline() const;
 
     [[nodiscard]] Stats stats() const;
+    /// To be written down soon after memory_changes() grew, for the next run's remember().
+    [[nodiscard]] Memory memory() const;
+    [[nodiscard]] std::uint64_t memory_changes() const;
     /// Owners of the repository, highest in rank first; unreachable ones in grace included.
     [[nodiscard]] const std::vector<NodeId>& owners(std::string_view repository) const;
 

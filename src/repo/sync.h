@@ -30,6 +30,11 @@ class Sync {
     void on_deadline(Instant now, Outbox& out);
     [[nodiscard]] Instant next_deadline() const;
 
+    /// See Repo.
+    void remember(const Memory& memory);
+    [[nodiscard]] Memory memory() const;
+    [[nodiscard]] std::uint64_t memory_changes() const { return memory_changes_; }
+
     /// This node owns the shard and may answer for it.
     [[nodiscard]] bool ready(ShardId shard) const;
     [[nodiscard]] std::size_t owned() const { return owned_.size(); }
@@ -41,6 +46,7 @@ class Sync {
         Readiness right;
         std::set<NodeId> waiting;  // being compared with
         std::set<NodeId> whole;    // owners that vouched for the shard and have owned it since
+        std::set<NodeId> stood;    // not firm yet: those at the last stop of this node
     };
     /// Rows of a shard that others own now, kept until all of them have copied it.
     struct Former {
@@ -82,6 +88,8 @@ class Sync {
     Mesh& mesh_;
     Replica& replica_;
     std::map<ShardId, Owned> owned_;
+    std::map<ShardId, std::set<NodeId>> remembered_;  // of the run before, until this node knows itself
+    std::uint64_t memory_changes_ = 0;
     std::map<ShardId, Former> former_;
     std::map<NodeId, Peer> peers_;
     std::size_t copying_ = 0;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <variant>
@@ -54,6 +55,10 @@ struct Options {
     Duration former_owner_keeps = 600s;  // rows of a shard that others own and have copied
     std::uint64_t tombstone_keep_ms = 7ULL * 24 * 3600 * 1000;
 };
+
+/// What survives a stop beside the rows: bit s of a node's set says that this node and that one vouched for shard s
+/// (see readiness.h) and have both owned it ever since.
+using Memory = std::map<NodeId, Bytes>;
 
 /// For the metrics page.
 struct Stats {

@@ -80,6 +80,7 @@ struct RepoWriter {
         if (!m.vouched.empty()) map.put_bytes(3, m.vouched);
         if (!m.served.empty()) map.put_bytes(4, m.served);
         if (!m.known.empty()) map.put_bytes(5, m.known);
+        if (!m.stood.empty()) map.put_bytes(6, m.stood);
     }
     void operator()(const RepoPull& m) {
         type = kPull;
@@ -117,7 +118,7 @@ RepoMessage read_message(std::uint8_t type, MapReader& in) {
             return RepoGetReply{0, static_cast<RepoGetReply::Answer>(in.number(1, 0, 2)),
                                 read_rows(in, 2), in.boolean(3)};
         case kSummary: {
-            RepoSummary m{0, in.boolean(1), {}, read_bits(in, 3), read_bits(in, 4), read_bits(in, 5)};
+            RepoSummary m{0, in.boolean(1), {}, read_bits(in, 3), read_bits(in, 4), read_bits(in, 5), read_bits(in, 6)};
             in.list(2, kRepoSummaryItemsMax, [&](MapReader& item) {
                 m.items.push_back({static_cast<ShardId>(item.number(1, 0, kShardMax)),
                                    item.number(2), item.number(3)});

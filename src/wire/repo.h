@@ -96,6 +96,7 @@ struct RepoSummary {
     Bytes vouched;  // the sender has every row of the shard that it ever helped to acknowledge
     Bytes served;   // it has answered for the shard before, or its disk is from an earlier run
     Bytes known;    // reply: the asker vouched for the shard, and has owned it ever since
+    Bytes stood;    // reply: that was so when the sender last stopped; the sender itself vouched then, too
     bool operator==(const RepoSummary&) const = default;
 
     [[nodiscard]] static bool bit(const Bytes& bits, std::size_t index) {

@@ -66,6 +66,29 @@ def test_kill_in_the_middle_of_a_pull():
         equal(digest_of(answer.body), digest, "the bytes")
 
 
+def test_power_fails_everywhere_and_one_node_stays_away():
+    """No disk is lost, so nothing may be unreadable for long; and who says 200 to /readyz does answer."""
+    with Mesh(4) as mesh:
+        tags = [f"team/app{n}" for n in range(12)]
+        for n, repo in enumerate(tags):
+            mesh[1 + n % 4].push_manifest(repo, "v1", [repo.encode() * 100])
+        time.sleep(4)  # what the owners know of each other is on disk a second after it came about
+        for node in mesh.nodes:
+            node.kill()
+        for node in mesh.nodes[:3]:
+            mesh.restart(node)
+        for node in mesh.nodes[:3]:
+            until(lambda n=node: n.get("/readyz").status == 200, f"node {node.number} is ready", 30)
+        for node in mesh.nodes[:3]:
+            for repo in tags:
+                got = node.get(f"/v2/{repo}/manifests/v1", Accept="*/*")
+                equal(got.status, 200, f"node {node.number} reads {repo}")
+        mesh[1].push_manifest("team/app0", "v2", [b"more"])
+        mesh.restart(mesh[4])
+        mesh.settle()
+        until(lambda: mesh[4].get("/v2/team/app0/manifests/v2", Accept="*/*").status == 200, "what it missed")
+
+
 def test_a_full_disk_refuses_and_recovers():
     """A store at its limit says so, keeps what it has, and serves on."""
     with Mesh(1, "--store-max-bytes", "8MiB", "--store-min-free", "0") as mesh:

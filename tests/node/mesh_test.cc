@@ -40,11 +40,29 @@ void answer_summaries(Core& core, SilentNet& net) {
             const auto message = wire::decode_repo(frame);
             const auto* asked = message ? std::get_if<wire::RepoSummary>(&*message) : nullptr;
             if (asked == nullptr || asked->reply) continue;
-            wire::RepoSummary answer{asked->request, true, {}, {}, {}, {}};
+            wire::RepoSummary answer{asked->request, true, {}, {}, {}, {}, {}};
             answer.vouched.assign(wire::kRepoSummaryItemsMax / 8, std::byte{0xff});
             core.on_frame(to, wire::Purpose::directory, wire::encode(wire::RepoMessage{answer}));
         }
     }
+}
+
+/// The shards of which the node says to peer 2 that both were whole when it last stopped.
+std::size_t stood_with_peer_2(Core& core, SilentNet& net) {
+    wire::RepoSummary question{99, false, {}, {}, {}, {}, {}};
+    for (ShardId shard = 0; shard < wire::kRepoSummaryItemsMax; ++shard) question.items.push_back({shard, 0, 0});
+    net.sent.clear();
+    core.on_frame(peer(2), wire::Purpose::directory, wire::encode(wire::RepoMessage{question}));
+    std::size_t count = 0;
+    for (const auto& [to, frame] : net.sent) {
+        const auto message = wire::decode_repo(frame);
+        const auto* answer = message ? std::get_if<wire::RepoSummary>(&*message) : nullptr;
+        if (to != peer(2) || answer == nullptr || answer->request != question.request) continue;
+        for (std::size_t i = 0; i < question.items.size(); ++i) {
+            if (wire::RepoSummary::bit(answer->stood, i)) ++count;
+        }
+    }
+    return count;
 }
 
 }  // namespace
@@ -247,4 +265,34 @@ TEST_CASE("members that a short run did not meet are known to the next one") {
     const auto known = disk.store->take_peers();
     REQUIRE(known.size() == 1);
     CHECK(known.front().node == peer(2));
+}
+
+TEST_CASE("a node remembers over one stop which owners were whole with it, and not over two") {
+    // In a run that wrote nothing down others may have gone on without it, and so in what a backup has forgotten.
+    Disk disk(1);
+    SilentNet net;
+    const auto open_again = [&] {
+        disk.store.reset();
+        disk.store = std::move(*store::Store::open(disk.fs, disk.executor, store_options(1)));
+    };
+    const auto start = [&](BootEpoch epoch) {
+        auto core = std::make_unique<Core>(net, *disk.store, core_options("a"), Rng(1));
+        core->start({});
+        for (const unsigned n : {2U, 3U, 4U}) meet(*core, n, epoch);
+        return core;
+    };
+    auto core = start(1);
+    answer_summaries(*core, net);
+    net.time = net.time + 2s;
+    core->on_deadline();  // it is written down without a stop
+    core.reset();
+    SUBCASE("one") {
+        open_again();
+        CHECK(stood_with_peer_2(*start(2), net) > 500);
+    }
+    SUBCASE("two") {
+        open_again();
+        open_again();
+        CHECK(stood_with_peer_2(*start(3), net) == 0);
+    }
 }

@@ -20,6 +20,8 @@ inline Change gone(std::string key) { return {std::move(key), std::nullopt}; }
 
 struct DiskAndAnswers {
     std::map<std::pair<std::string, std::string>, Row> disk;
+    Memory memory;             // on disk, too
+    std::vector<Member> known;  // the same
     std::int64_t skew_ms = 0;
     bool disk_fails = false;
     std::map<Token, Status> puts;
@@ -45,11 +47,28 @@ class Net : public fastreg::test::VirtualNet<Repo, DiskAndAnswers, Action> {
         std::vector<Row> rows;
         for (const auto& [key, row] : node.disk) rows.push_back(row);
         node.core->load(wall(node), std::move(rows));
-        inform(id, node.member);  // a node knows itself before it knows anybody
+        node.core->remember(node.memory);
+        for (const auto& peer : node.known) {  // as node/core_members.cc does
+            if (nodes.at(peer.id).member.state != MemberState::left) inform(id, peer);
+        }
+        inform(id, node.member);  // a node knows itself before it meets anybody
         for (const auto& [other, known] : nodes) {
             if (other != id && known.member.state != MemberState::left) inform(id, known.member);
         }
         tell(node.member);
+    }
+
+    /// What it remembers was written down.
+    void kill(std::uint64_t n) {
+        auto& node = at(n);
+        if (node.core) node.memory = node.core->memory();
+        node.known.clear();
+        for (const auto& [id, other] : nodes) {
+            node.known.push_back(other.member);
+            node.known.back().state = MemberState::dead;
+            if (id == node.member.id || other.member.state == MemberState::left) node.known.pop_back();
+        }
+        VirtualNet::kill(n);
     }
 
     Token begin_put(std::uint64_t n, const std::string& repository, std::vector<Change> changes) {
