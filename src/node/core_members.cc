@@ -70,6 +70,7 @@ void Core::start(const std::vector<Endpoint>& seeds) {
     for (const auto& home : parts_.store.homes()) {
         if (!parts_.store.find(home.digest)) homes_.restore(home.digest, home.size);
     }
+    homes_.on_start();
     std::vector<Member> known;
     repo::Memory whole;
     for (const auto& record : parts_.store.take_peers()) {

@@ -19,6 +19,8 @@ constexpr Duration kCatchUp = 600s;
 constexpr Duration kReplaceLeft = 2s;
 /// One that died may come back with its copies: as long as it owns its shards (base/owners.h).
 constexpr Duration kReplaceDead = 600s;
+/// After a start of the whole mesh the directory is empty until everybody has told of its homes.
+constexpr Duration kLookAfterStart = 5s;
 /// So many blobs at a time are looked over, so that pushes and pulls go on beside it.
 constexpr std::size_t kLookOverMax = 16;
 /// Look-ups of this file; those of downloads count from 1 (node/downloads.cc).
@@ -152,6 +154,15 @@ void Homes::finish(std::map<Digest, Placing>::iterator at, bool late) {
     parts_.drain();
 }
 
+void Homes::on_start() {
+    if (parts_.options.replicas < 2) return;
+    look_from_ = parts_.now() + kLookAfterStart;
+    for (const auto& home : parts_.store.homes()) {
+        if (short_.size() < kShortMax) short_.insert(home.digest);
+        doubtful_.insert(home.digest);
+    }
+}
+
 void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
     if (const auto* ask = std::get_if<wire::HomeRequest>(&message)) {
         const auto [at, is_new] = keeping_.insert_or_assign({from, ask->digest}, ask->request);
@@ -213,6 +224,7 @@ void Homes::look_over_some(Instant now) {
     if (due > 0) {
         for (const auto& home : parts_.store.homes()) doubtful_.insert(home.digest);
     }
+    if (now < look_from_) return;
     for (std::size_t n = 0; n < kLookOverMax && looking_over_ < kLookOverMax && !doubtful_.empty(); ++n) {
         const Digest digest = doubtful_.extract(doubtful_.begin()).value();
         if (const auto info = parts_.store.find(digest)) {
@@ -321,7 +333,7 @@ Instant Homes::next_deadline() const {
     }
     for (const auto& [digest, wanted] : lost_) next = std::min(next, wanted.second);
     for (const auto& [id, due] : gone_) next = std::min(next, due);
-    if (!doubtful_.empty() && looking_over_ < kLookOverMax) next = Instant{};  // at once
+    if (!doubtful_.empty() && looking_over_ < kLookOverMax) next = std::min(next, look_from_);
     return next;
 }
 

@@ -36,6 +36,8 @@ class Homes {
     /// A home that lost its bytes fetches them from another one, however long that takes.
     void restore(const Digest& digest, std::uint64_t size);
 
+    /// What an earlier run pushed or kept may have too few copies: it counts as such until it was looked over.
+    void on_start();
     void on_message(NodeId from, const wire::NodeMessage& message);
     void on_member(const Member& member);
     void on_found(const directory::Found& found);
@@ -44,7 +46,7 @@ class Homes {
     [[nodiscard]] Instant next_deadline() const;
 
     /// Blobs pushed here, or kept here as a home, with fewer copies than `replicas` as far as this run knows.
-    /// After a leave they all count until they were looked over.
+    /// After a start, and after a leave, they all count until they were looked over.
     [[nodiscard]] std::size_t under_replicated() const { return short_.size(); }
 
   private:
@@ -86,6 +88,7 @@ class Homes {
     std::map<NodeId, Instant> gone_;  // when the copies of a member that is away are to be replaced
     std::set<Digest> doubtful_;       // to be looked over, a few at a time
     std::size_t looking_over_ = 0;
+    Instant look_from_;               // not before
     std::map<Digest, std::pair<std::uint64_t, Instant>> lost_;  // size, when to try again
     std::map<std::pair<NodeId, Digest>, RequestId> keeping_;  // who waits for these copies
     RequestId next_request_;

@@ -151,7 +151,7 @@ def test_the_first_node_dies_and_the_third_is_wiped():
 
 
 def test_copies_are_made_when_somebody_joins():
-    """A push to a mesh of one has one copy, and says so; the next node to join takes the second."""
+    """A push to a mesh of one has one copy, and says so, also after a restart; who joins next takes the second."""
     with Mesh(1) as mesh:
         digest = mesh[1].push_blob("j/j", b"{}")
         text = json.dumps({"schemaVersion": 2, "layers": [],
@@ -160,6 +160,9 @@ def test_copies_are_made_when_somebody_joins():
         equal(put.status, 201, put.body)
         check("1 of 2 copies" in (put.header("Warning") or ""), f"the warning: {put.headers}")
         check(mesh[1].status()["store"]["under_replicated"] > 0, "counted")
+        equal(mesh[1].stop(), 0, "a stop")
+        mesh.restart(mesh[1])
+        check(mesh[1].status()["store"]["under_replicated"] > 0, "still counted after a restart")
         mesh.add()
         until(lambda: any(b["digest"] == digest and b["home"] for b in blobs(mesh[2])), "the second copy")
         until(lambda: mesh[1].status()["store"]["under_replicated"] == 0, "no longer counted")

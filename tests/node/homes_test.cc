@@ -12,28 +12,32 @@ using namespace fastreg::node::test;
 
 namespace {
 
+Digest put_layer(store::Store& store) {
+    const ByteView bytes = as_bytes("a layer");
+    const Digest digest = digest_of(HashAlg::sha256, bytes);
+    store.put_small(digest, Bytes(bytes.begin(), bytes.end()), true, store::Durability::durable,
+                    [](const Status& status) { REQUIRE(status); });
+    return digest;
+}
+
+/// Those who were asked to keep the blob since the last call; `request` is the latest.
+std::set<NodeId> asked_to_keep(SilentNet& net, const Digest& digest, RequestId& request) {
+    std::set<NodeId> nodes;
+    for (auto& [to, frame] : std::exchange(net.sent, {})) {
+        const auto message = wire::decode_node(frame);
+        const auto* ask = message ? std::get_if<wire::HomeRequest>(&*message) : nullptr;
+        if (ask == nullptr || ask->digest != digest) continue;
+        nodes.insert(to);
+        request = ask->request;
+    }
+    return nodes;
+}
+
 /// A node with one pushed blob.
 struct Pusher : LoneNode {
-    Pusher() {
-        const std::string data = "a layer";
-        digest = digest_of(HashAlg::sha256, as_bytes(data));
-        const ByteView bytes = as_bytes(data);
-        disk.store->put_small(digest, Bytes(bytes.begin(), bytes.end()), true, store::Durability::durable,
-                              [](const Status& status) { REQUIRE(status); });
-    }
+    Pusher() : digest(put_layer(*disk.store)) {}
     void push() { core.on_pushed(digest, 7); }
-    /// Those who were asked to keep the blob since the last call.
-    std::set<NodeId> asked() {
-        std::set<NodeId> nodes;
-        for (auto& [to, frame] : std::exchange(net.sent, {})) {
-            const auto message = wire::decode_node(frame);
-            const auto* ask = message ? std::get_if<wire::HomeRequest>(&*message) : nullptr;
-            if (ask == nullptr || ask->digest != digest) continue;
-            nodes.insert(to);
-            request = ask->request;
-        }
-        return nodes;
-    }
+    std::set<NodeId> asked() { return asked_to_keep(net, digest, request); }
     std::size_t replies_to(NodeId id) {
         return static_cast<std::size_t>(std::ranges::count_if(net.sent, [&](const auto& sent) {
             const auto message = wire::decode_node(sent.second);
@@ -82,6 +86,38 @@ TEST_CASE("the copy of a member that died and came back is not replaced") {
     CHECK(node.under_replicated() == 0);
 }
 
+TEST_CASE("a push with too few copies is not forgotten over a restart") {
+    // The node would say that all is well, and nobody would ever make the second copy.
+    Disk disk(1);
+    SilentNet net;
+    const Digest digest = put_layer(*disk.store);
+    {
+        Core core(net, *disk.store, core_options("lone"), Rng(1));
+        core.start({});
+        core.on_pushed(digest, 7);
+        REQUIRE(core.homes().under_replicated() == 1);
+    }
+    disk.store.reset();
+    disk.store = std::move(*store::Store::open(disk.fs, disk.executor, store_options(1)));
+    Core core(net, *disk.store, core_options("lone"), Rng(1));
+    core.start({});
+    CHECK(core.homes().under_replicated() == 1);
+    const auto pass = [&](int seconds) {
+        for (int i = 0; i < 10 * seconds; ++i) {
+            net.time = net.time + 100ms;
+            core.on_deadline();
+        }
+    };
+    pass(20);
+    CHECK(core.homes().under_replicated() == 1);
+    meet(core, 2);
+    RequestId request = 0;
+    pass(2);
+    CHECK(asked_to_keep(net, digest, request) == std::set{peer(2)});
+    core.on_frame(peer(2), wire::Purpose::directory, wire::encode(wire::HomeReply{request, true, ""}));
+    CHECK(core.homes().under_replicated() == 0);
+}
+
 TEST_CASE("who asks for a copy again while it is fetched is answered once, by the latest number") {
     Pusher node;
     meet(node.core, 2);
@@ -102,10 +138,7 @@ TEST_CASE("an answer to an earlier run of the node is none to this one") {
         Core core(net, *disk.store, core_options("lone"), Rng(1));
         core.start({});
         meet(core, 2);
-        const Digest digest = digest_of(HashAlg::sha256, as_bytes("a layer"));
-        const ByteView bytes = as_bytes("a layer");
-        disk.store->put_small(digest, Bytes(bytes.begin(), bytes.end()), true, store::Durability::durable,
-                              [](const Status& status) { REQUIRE(status); });
+        const Digest digest = put_layer(*disk.store);
         net.sent.clear();
         core.on_pushed(digest, 7);
         for (const auto& [to, frame] : net.sent) {
