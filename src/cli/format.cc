@@ -2,10 +2,20 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 
+#include "base/bytes.h"
+#include "base/chunk_map.h"
+
 namespace fastreg::cli {
+
+namespace {
+
+constexpr std::uint64_t kChunksShownMax = 1U << 20U;  // four times those of the largest blob
+
+}  // namespace
 
 std::string human_span(std::uint64_t seconds) {
     struct Unit {
@@ -49,6 +59,25 @@ std::string grouped(std::uint64_t count) {
 
 std::string counted(std::uint64_t count, std::string_view noun) {
     return grouped(count) + " " + std::string(noun) + (count == 1 ? "" : "s");
+}
+
+std::string chunk_line(std::string_view map, std::uint64_t chunks, std::size_t columns) {
+    Bytes bits(map.size() / 2);
+    ChunkMap has;
+    if (map.empty() || chunks > kChunksShownMax || !from_hex(map, bits) ||
+        !has.from_bytes(static_cast<ChunkIndex>(chunks), bits)) {
+        return {};
+    }
+    const std::uint64_t width = std::min<std::uint64_t>(columns, chunks);
+    std::string line;
+    for (std::uint64_t column = 0; column < width; ++column) {
+        const std::uint64_t first = column * chunks / width;
+        const std::uint64_t end = (column + 1) * chunks / width;
+        std::uint64_t there = 0;
+        for (auto chunk = first; chunk < end; ++chunk) there += has.has(static_cast<ChunkIndex>(chunk)) ? 1 : 0;
+        line += there == end - first ? '#' : there > 0 ? '+' : '.';
+    }
+    return line;
 }
 
 }  // namespace fastreg::cli

@@ -18,4 +18,8 @@ namespace fastreg::cli {
 /// "12,345".
 [[nodiscard]] std::string grouped(std::uint64_t count);
 
+/// Which of `chunks` chunks are there, in at most `columns` characters: # all of its part, + some, . none. `map` is one
+/// bit a chunk in hexadecimal, the first in the lowest bit of the first byte; empty when it is no such thing.
+[[nodiscard]] std::string chunk_line(std::string_view map, std::uint64_t chunks, std::size_t columns);
+
 }  // namespace fastreg::cli

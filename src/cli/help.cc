@@ -138,8 +138,10 @@ Flags:
 
 constexpr std::string_view kBlob =
     R"(Show one blob: its size and chunks, who in the mesh holds it, and from whom its
-bytes came to this node ("client": it was pushed here). DIGEST is a whole
-digest, sha256: and 64 hexadecimal digits, as `fastreg blobs --json` lists them.
+bytes came to this node ("client": it was pushed here; what came before the last
+start is not known). A line of # (here), + (in part) and . (missing) shows the
+chunks of a blob that is here in part. DIGEST is a whole digest, sha256: and 64
+hexadecimal digits, as `fastreg blobs --json` lists them.
 
 Usage:
   fastreg blob DIGEST [FLAGS]

@@ -15,6 +15,7 @@ namespace fastreg::cli {
 namespace {
 
 constexpr std::uint64_t kBlobsPage = 1000;
+constexpr std::size_t kMapColumns = 64;
 
 Style style_of_state(std::string_view state) {
     if (state == "alive") return Style::good;
@@ -215,17 +216,21 @@ Exit show_blob(const Invocation& invocation, const AdminClient& node, const Cons
     }
     const std::uint64_t chunks = number_at(blob, {"chunks"});
     const bool complete = flag_at(blob, {"complete"});
+    const bool size_known = at(blob, {"size"}).is_number();
     const std::uint64_t have = complete ? chunks : number_at(blob, {"have"});
+    const std::string of_all = size_known ? grouped(have) + " of " + counted(chunks, "chunk") : counted(have, "chunk");
     console.out << console.paint(text_at(blob, {"digest"}), Style::bold) << '\n'
-                << human_bytes(number_at(blob, {"size"})) << ", " << counted(chunks, "chunk")
-                << " of " << bytes_at(blob, {"chunk_size"}) << "; here: "
-                << (complete ? console.paint("complete", Style::good)
-                             : console.paint(grouped(have) + " of " + counted(chunks, "chunk"),
-                                             Style::warning))
-                << '\n';
+                << (size_known ? human_bytes(number_at(blob, {"size"})) + ", " + counted(chunks, "chunk") + " of " +
+                                     bytes_at(blob, {"chunk_size"})
+                               : std::string("size not known"))
+                << "; here: "
+                << (complete ? console.paint("complete", Style::good) : console.paint(of_all, Style::warning)) << '\n';
+    const std::string map = chunk_line(text_at(blob, {"map"}), chunks, kMapColumns);
+    if (!map.empty()) console.out << '[' << map << "]\n";
     const auto name_of_node = [](const Json& row) {
         const std::string name = text_at(row, {"name"});
         const std::string id = text_at(row, {"node_id"});
+        if (id == "unknown") return std::string("not known");
         if (id == "upstream" || id == "client") return id;
         return name.empty() ? id.substr(0, 8) : name + " (" + id.substr(0, 8) + ")";
     };
@@ -233,7 +238,7 @@ Exit show_blob(const Invocation& invocation, const AdminClient& node, const Cons
     for (const Json& row : at(blob, {"holders"})) {
         const bool whole = flag_at(row, {"complete"});
         holders.add({{or_dash(name_of_node(row))},
-                     {grouped(whole ? chunks : number_at(row, {"chunks"}))},
+                     {at(row, {"chunks"}).is_number() ? grouped(number_at(row, {"chunks"})) : "-"},
                      {whole ? "complete" : "partial", whole ? Style::good : Style::warning}});
     }
     Table sources({{"CAME FROM", false, 12, 0},

@@ -73,6 +73,39 @@ Json rdma_status(const Mesh& mesh) {
             {"fallbacks", mesh.rdma_fallbacks()}};
 }
 
+/// What an earlier pull left of a blob that nobody fetches now.
+std::optional<store::PartialInfo> partial_of(const store::Store& store, const Digest& digest) {
+    for (const auto& partial : store.partials()) {
+        if (partial.digest == digest) return partial;
+    }
+    return std::nullopt;
+}
+
+/// Who sent it: remembered in this run only.
+Json sources_of(Core& core, const Digest& digest, const std::optional<store::BlobInfo>& info,
+                const std::optional<transfer::BlobStatus>& live) {
+    const auto* shares = core.downloads().sources(digest);
+    if (live) shares = &live->sources;
+    Json sources = Json::array();
+    if (shares != nullptr) {
+        for (const auto& share : *shares) {
+            const Member* member = core.gossip().find(share.node);
+            sources.push_back({{"node_id", share.node.str()},
+                               {"name", member != nullptr ? member->name : std::string()},
+                               {"transport", "tcp"},
+                               {"chunks", share.chunks},
+                               {"bytes", share.bytes}});
+        }
+    } else if (info) {
+        const bool pushed = info->pushed;
+        sources.push_back({{"node_id", pushed ? "client" : "unknown"},
+                           {"transport", pushed ? Json("http") : Json()},
+                           {"chunks", ChunkGrid(info->size).count()},
+                           {"bytes", info->size}});
+    }
+    return sources;
+}
+
 }  // namespace
 
 struct Admin::Verify {
@@ -287,60 +320,60 @@ void Admin::blobs(const http::Request& request, const OnAdminAnswer& answer) {
 }
 
 void Admin::blob(const Digest& digest, OnAdminAnswer answer) {
-    core_.holders(digest, [this, digest, answer = std::move(answer)](std::vector<directory::Holder> holders) {
+    core_.holders(digest, [this, digest, answer = std::move(answer)](std::optional<std::uint64_t> announced,
+                                                                     std::vector<directory::Holder> holders) {
         const auto info = core_.store().find(digest);
         const auto live = core_.transfer().status(digest);
-        if (!info && !live && holders.empty()) {
+        const auto rest = info || live ? std::nullopt : partial_of(core_.store(), digest);
+        if (!info && !live && !rest && holders.empty()) {
             return answer(error(404, "not_found", "this node does not have " + digest.str() +
                                                       ", and no member is known to have it"));
         }
-        const std::uint64_t size = info ? info->size : (live && live->size ? *live->size : 0);
-        const ChunkGrid grid(size);
+        std::optional<std::uint64_t> size = announced;
+        if (rest) size = rest->size;
+        if (live && live->size) size = live->size;
+        if (info) size = info->size;
+        const auto whole = size ? Json(ChunkGrid(*size).count()) : Json();
+        const ChunkMap none;
+        const ChunkMap& part = live ? live->chunks : rest ? rest->map : none;
         const auto named = [this](const NodeId& id) {
             const Member* member = core_.gossip().find(id);
             return member != nullptr ? member->name : std::string();
         };
         Json who = Json::array();
         const NodeId self = core_.store().identity().node;
-        if (info || live) {
+        if (info || live || rest) {
             who.push_back({{"node_id", self.str()},
                            {"name", core_.options().name},
                            {"complete", info.has_value()},
                            {"home", info && info->home},
-                           {"chunks", info ? grid.count() : live->chunks.set_count()}});
+                           {"chunks", info ? whole : Json(part.set_count())}});
         }
         for (const auto& holder : holders) {
+            if (holder.node == self) continue;
             const bool complete = holder.kind != directory::HolderKind::partial;
+            Json chunks = complete ? whole : Json();
+            if (!complete && live) {
+                const auto told = live->neighbours.find(holder.node);
+                if (told != live->neighbours.end()) chunks = told->second;
+            }
             who.push_back({{"node_id", holder.node.str()},
                            {"name", named(holder.node)},
                            {"complete", complete},
                            {"home", holder.kind == directory::HolderKind::home},
-                           {"chunks", complete && size > 0 ? Json(grid.count()) : Json()}});
+                           {"chunks", std::move(chunks)}});
         }
-        Json sources = Json::array();
-        const auto* shares = core_.downloads().sources(digest);
-        if (live) shares = &live->sources;
-        if (shares != nullptr) {
-            for (const auto& share : *shares) {
-                sources.push_back({{"node_id", share.node.str()},
-                                   {"name", named(share.node)},
-                                   {"transport", "tcp"},
-                                   {"chunks", share.chunks},
-                                   {"bytes", share.bytes}});
-            }
-        } else if (info && info->pushed) {
-            sources.push_back(
-                {{"node_id", "client"}, {"transport", "http"}, {"chunks", grid.count()}, {"bytes", size}});
-        }
+        const bool partly = !info && part.set_count() > 0;
         answer(ok({{"digest", digest.str()},
-                   {"size", size},
-                   {"chunk_size", grid.chunk_size()},
-                   {"chunks", grid.count()},
+                   {"size", size ? Json(*size) : Json()},
+                   {"chunk_size", size ? Json(ChunkGrid(*size).chunk_size()) : Json()},
+                   {"chunks", whole},
                    {"complete", info.has_value()},
-                   {"have", info ? grid.count() : (live ? live->chunks.set_count() : 0)},
+                   {"have", info ? whole : Json(part.set_count())},
+                   {"map", partly ? Json(to_hex(part.to_bytes())) : Json()},
                    {"home", info && info->home},
                    {"holders", std::move(who)},
-                   {"sources", std::move(sources)}}));
+                   {"sources", sources_of(core_, digest, info, live)}}));
     });
 }
 

@@ -85,8 +85,9 @@ class Core final : private transfer::LocalBlobs {
     [[nodiscard]] Status ready() const;
     [[nodiscard]] Instant now() const { return parts_.now(); }
     [[nodiscard]] const CoreOptions& options() const { return parts_.options; }
-    /// Who holds the blob, asked of the directory; an empty list when nobody answers.
-    void holders(const Digest& digest, std::function<void(std::vector<directory::Holder>)> answer);
+    using HoldersAnswer = std::function<void(std::optional<std::uint64_t> size, std::vector<directory::Holder>)>;
+    /// Who holds the blob, and its size as they announced it, asked of the directory; nothing when nobody answers.
+    void holders(const Digest& digest, HoldersAnswer answer);
     /// Removes a blob from this node and tells the directory.
     void remove_blob(const Digest& digest, std::function<void(Status)> done);
     /// Carries out what is pending; events call it themselves.
@@ -123,7 +124,7 @@ class Core final : private transfer::LocalBlobs {
     bool started_ = false;
     std::unordered_map<repo::Token, RowsAnswer> reads_;
     std::unordered_map<repo::Token, WriteAnswer> writes_;
-    std::unordered_map<directory::LookupId, std::function<void(std::vector<directory::Holder>)>> asks_;
+    std::unordered_map<directory::LookupId, HoldersAnswer> asks_;
     repo::Token next_token_ = 1;
     directory::LookupId next_ask_ = directory::LookupId{1} << 61U;
     Instant save_peers_at_ = Instant::never();

@@ -14,7 +14,7 @@ void Core::act(directory::Action& action) {
         if (const auto ask = asks_.find(found->id); ask != asks_.end()) {
             const auto answer = std::move(ask->second);
             asks_.erase(ask);
-            answer(found->holders);
+            answer(found->size, found->holders);
             return;
         }
         downloads_.on_found(*found);
@@ -23,7 +23,7 @@ void Core::act(directory::Action& action) {
         if (const auto ask = asks_.find(failed->id); ask != asks_.end()) {
             const auto answer = std::move(ask->second);
             asks_.erase(ask);
-            answer({});
+            answer({}, {});
             return;
         }
         downloads_.on_lookup_failed(*failed);
@@ -87,8 +87,7 @@ void Core::on_pushed(const Digest& digest, std::uint64_t size) {
     drain();
 }
 
-void Core::holders(const Digest& digest,
-                   std::function<void(std::vector<directory::Holder>)> answer) {
+void Core::holders(const Digest& digest, HoldersAnswer answer) {
     const directory::LookupId id = next_ask_++;
     asks_.emplace(id, std::move(answer));
     parts_.directory.look_up(parts_.now(), id, digest, directory::Intent::ask, parts_.directory_out);

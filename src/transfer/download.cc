@@ -127,7 +127,7 @@ BlobStatus Download::status() const {
     status.chain_known = size_ && trust_.whole();
     for (const auto& [node, share] : shares_) status.sources.push_back(share);
     for (const auto& [node, neighbour] : swarm_.all()) {
-        status.neighbours.push_back(Holder{node, neighbour.complete});
+        if (neighbour.answered) status.neighbours.emplace(node, neighbour.has.set_count());
     }
     status.outstanding = requests_.all().size();
     status.tau = pacing_.tau();

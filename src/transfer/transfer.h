@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -51,7 +52,7 @@ struct BlobStatus {
     ChunkMap chunks;
     bool chain_known = false;
     std::vector<SourceShare> sources;  // self stands for upstream
-    std::vector<Holder> neighbours;
+    std::map<NodeId, ChunkIndex> neighbours;  // who told which chunks it has: how many
     std::size_t outstanding = 0;
     Duration tau{};
 };

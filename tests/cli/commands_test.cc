@@ -139,6 +139,22 @@ TEST_CASE("blob shows holders and who sent what; a blob nobody has is exit code 
     CHECK(run_cli({"blob", "sha256:E3B0", "--data-dir", fake.data_dir()}).code() == 2);
 }
 
+TEST_CASE("blob shows which chunks of a part are here, and does not make up what nobody knows") {
+    const std::string part = R"({"digest":")" + kDigest + R"(","size":2097152,"chunk_size":131072,"chunks":16,
+        "complete":false,"have":9,"map":"ff40","holders":[{"node_id":"00112233445566778899aabbccddeeff","name":"a",
+        "complete":false,"chunks":null}],"sources":[{"node_id":"unknown","transport":null,"chunks":9,"bytes":9}]})";
+    const std::string elsewhere = R"({"digest":")" + kDigest + R"(","size":null,"chunk_size":null,"chunks":null,
+        "complete":false,"have":0,"map":null,"holders":[],"sources":[]})";
+    const FakeNode fake(
+        Script{{"GET /v1/blobs/" + kDigest, {json_reply(200, part), json_reply(200, elsewhere)}}});
+    const Ran ran = run_cli({"blob", kDigest, "--data-dir", fake.data_dir()});
+    CHECK(ran.says("9 of 16 chunks"));
+    CHECK(ran.says("[########......#.]"));
+    CHECK(ran.says("not known"));
+    const Ran none = run_cli({"blob", kDigest, "--data-dir", fake.data_dir()});
+    CHECK(none.says("size not known; here: 0 chunks"));
+}
+
 TEST_CASE("join tells the node whom to meet, and says why it did not work") {
     const FakeNode fake(
         Script{{"POST /v1/join",

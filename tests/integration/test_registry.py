@@ -289,6 +289,24 @@ def test_health_and_metrics():
             check(f"\n{name}" in "\n" + text, f"metric {name} is there")
 
 
+def test_a_blob_that_is_elsewhere_has_its_size():
+    """A script that asks any node must not read that a blob is empty, or that nobody sent it."""
+    with Mesh(2, "--replicas", "1") as mesh:
+        data = os.urandom(1_000_000)
+        digest = mesh[1].push_blob("team/app", data)
+        until(lambda: mesh[2].cli("blob", digest, code=None).returncode == 0, "the directory knows it")
+        shown = mesh[2].json("blob", digest)
+        equal((shown["size"], shown["chunks"], shown["have"], shown["complete"]), (len(data), 8, 0, False), "elsewhere")
+        equal([(h["complete"], h["chunks"]) for h in shown["holders"]], [(True, 8)], "its holder")
+        equal(mesh[2].get(f"/v2/team/app/blobs/{digest}").body, data, "pulled")
+        equal([s["bytes"] for s in mesh[2].json("blob", digest)["sources"]], [len(data)], "who sent it")
+        equal(mesh[2].stop(), 0, "a stop")
+        mesh.restart(mesh[2])
+        shown = mesh[2].json("blob", digest)
+        equal([(s["node_id"], s["bytes"]) for s in shown["sources"]], [("unknown", len(data))], "after a restart")
+        check("not known" in mesh[2].cli("blob", digest).stdout, "in words")
+
+
 def test_a_node_says_of_itself_that_it_is_a_home():
     """Whoever counts the homes of a blob counts the node that was asked, too."""
     with Mesh(3) as mesh:
