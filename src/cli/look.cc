@@ -66,6 +66,11 @@ void print_status(const Json& status, const Console& console) {
     line("out", "peers: tcp " + bytes_at(bytes, {"out", "peer", "tcp"}) + ", rdma " +
                     bytes_at(bytes, {"out", "peer", "rdma"}) + "; clients: " +
                     bytes_at(bytes, {"out", "http"}));
+    if (at(bytes, {"out", "source"}).is_object()) {  // an older node does not say
+        line("", "to clients from: local " + bytes_at(bytes, {"out", "source", "local"}) + ", peer " +
+                     bytes_at(bytes, {"out", "source", "peer"}) + ", upstream " +
+                     bytes_at(bytes, {"out", "source", "upstream"}));
+    }
     std::string devices;
     for (const Json& device : at(status, {"rdma", "devices"})) {
         const std::string name = device.is_string() ? safe(device.get<std::string>())

@@ -23,7 +23,8 @@ const std::string kStatus = R"({"node_id":"00112233445566778899aabbccddeeff","na
     "members":{"alive":3,"suspect":1,"dead":0,"left":2},
     "store":{"blobs":128,"bytes":3650722201,"partial":2,"limit_bytes":85899345920},
     "bytes":{"in":{"peer":{"tcp":1048576,"rdma":0},"upstream":0},
-             "out":{"peer":{"tcp":2097152,"rdma":0},"http":10485760}},
+             "out":{"peer":{"tcp":2097152,"rdma":0},"http":10485760,
+                    "source":{"local":7340032,"peer":3145728,"upstream":0}}},
     "rdma":{"enabled":false,"devices":[]},
     "listen":{"http":"[::]:8080","gossip":"[::]:7946","transfer":"[::]:7947","rdma":"","admin":""},
     "warnings":["3 blobs have fewer copies than replicas"]})";
@@ -49,7 +50,8 @@ TEST_CASE("status shows the node in words and as the node's own JSON") {
     CHECK(text.code() == 0);
     for (const std::string part : {"web-1", "00112233445566778899aabbccddeeff", "alive, up 3d 4h",
                              "3 alive, 1 suspect, 0 dead, 2 left", "128 blobs, 3.4 GiB of 80.0 GiB",
-                             "2 partial", "tcp 1.0 MiB", "clients: 10.0 MiB", "off", "[::]:8080",
+                             "2 partial", "tcp 1.0 MiB", "clients: 10.0 MiB",
+                             "to clients from: local 7.0 MiB, peer 3.0 MiB, upstream 0 B", "off", "[::]:8080",
                              "fewer copies"}) {
         CAPTURE(part);
         CHECK(text.says(part));
