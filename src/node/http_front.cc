@@ -24,6 +24,11 @@ void send(Exchange& exchange, registry::Answer answer) {
     exchange.respond(std::move(answer.head), std::move(answer.body));
 }
 
+/// Clients are in no zone.
+std::string served_label(const std::string& source) {
+    return "direction=\"out\",source=\"" + source + "\",transport=\"http\",zone=\"none\"";
+}
+
 registry::Answer not_ready() {
     auto error = registry::make_error(registry::ErrorCode::unavailable, "this node is starting");
     error.retry_after_s = 1;
@@ -314,9 +319,9 @@ class HttpFront::AdminDoor final : public HttpHandler {
 
 HttpFront::HttpFront(uv::Loop& loop, FrontOptions options, Metrics& metrics)
     : options_(std::move(options)),
-      served_{&metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="local",transport="http")"),
-              &metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="peer",transport="http")"),
-              &metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="upstream",transport="http")")},
+      served_{&metrics.counter("fastreg_bytes_total", "", served_label("local")),
+              &metrics.counter("fastreg_bytes_total", "", served_label("peer")),
+              &metrics.counter("fastreg_bytes_total", "", served_label("upstream"))},
       in_flight_(metrics.gauge("fastreg_http_inflight",
                                "Requests to the registry between their head and the end of their answer")),
       shared_(std::make_shared<Shared>(

@@ -36,6 +36,31 @@ class Mesh::Sink final : public transport::ChunkSink {
     RequestId request_;
 };
 
+namespace {
+
+Counter& moved_bytes(Metrics& metrics, std::string_view direction, std::string_view source, std::string_view road,
+                     std::string_view zone) {
+    std::string labels = "direction=\"" + std::string(direction) + "\",source=\"" + std::string(source);
+    labels += "\",transport=\"" + std::string(road) + "\",zone=\"" + std::string(zone) + "\"";
+    return metrics.counter("fastreg_bytes_total", "Bytes of blobs moved, by where they came from", labels);
+}
+
+}  // namespace
+
+Mesh::Moved::Moved(Metrics& m, std::string_view direction, std::string_view source)
+    : tcp{moved_bytes(m, direction, source, "tcp", "same"), moved_bytes(m, direction, source, "tcp", "other"),
+          moved_bytes(m, direction, source, "tcp", "none")},
+      rdma{moved_bytes(m, direction, source, "rdma", "same"), moved_bytes(m, direction, source, "rdma", "other"),
+           moved_bytes(m, direction, source, "rdma", "none")} {}
+
+void Mesh::count(Moved& moved, transport::Road road, const NodeId& peer, std::uint64_t bytes) const {
+    moved.bytes[index(road)] += bytes;
+    const Moved::ByZone& zones = road == transport::Road::tcp ? moved.tcp : moved.rdma;
+    const Member* member = core_ == nullptr ? nullptr : core_->gossip().find(peer);
+    const bool zoned = member != nullptr && !member->zone.empty() && !core_->options().zone.empty();
+    (!zoned ? zones.none : member->zone == core_->options().zone ? zones.same : zones.other).add(bytes);
+}
+
 Mesh::Mesh(uv::Loop& loop, MeshOptions options, Metrics& metrics)
     : loop_(loop),
       options_(std::move(options)),
@@ -44,11 +69,8 @@ Mesh::Mesh(uv::Loop& loop, MeshOptions options, Metrics& metrics)
                  deadline_ = Instant::never();
                  if (core_ != nullptr) core_->on_deadline();
              }),
-      in_{&metrics.counter("fastreg_bytes_total", "Bytes of blobs moved, by where they came from",
-                           R"(direction="in",source="peer",transport="tcp")"),
-          &metrics.counter("fastreg_bytes_total", "", R"(direction="in",source="peer",transport="rdma")")},
-      out_{&metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="local",transport="tcp")"),
-           &metrics.counter("fastreg_bytes_total", "", R"(direction="out",source="local",transport="rdma")")},
+      in_(metrics, "in", "peer"),
+      out_(metrics, "out", "local"),
       metric_hash_failures_(metrics.counter("fastreg_chunk_hash_failures_total",
                                             "Chunks from peers whose link of the digest chain did not hold")),
       self_(std::make_shared<Mesh*>(this)) {}
@@ -91,7 +113,9 @@ Status Mesh::listen() {
         const Member* member = core_ != nullptr ? core_->gossip().find(peer) : nullptr;
         return member != nullptr ? member->rdma : Endpoint{};
     };
-    router.on_bytes_out = [this](transport::Road road, std::uint64_t bytes) { out_[index(road)]->add(bytes); };
+    router.on_bytes_out = [this](transport::Road road, NodeId to, std::uint64_t bytes) {
+        count(out_, road, to, bytes);
+    };
     router_ = std::make_unique<transport::Router>(static_cast<DataHandler&>(*this), std::move(router));
     tcp_ = std::make_unique<transport::TcpTransport>(loop_, data, router_->tcp_events());
     router_->set_tcp(tcp_.get());
@@ -238,7 +262,7 @@ void Mesh::on_block(RequestId request, std::uint64_t offset, Block block,
     const auto at = landings_.find(request);
     if (at == landings_.end() || core_ == nullptr) return;
     at->second.bytes += block.size();
-    in_[index(block.may_change() ? transport::Road::rdma : transport::Road::tcp)]->add(block.size());
+    count(in_, block.may_change() ? transport::Road::rdma : transport::Road::tcp, at->second.from, block.size());
     core_->store().land(at->second.chunk, offset, std::move(block), checksum,
                         [mesh = self_, request](store::ChunkOutcome outcome) {
                             if (*mesh == nullptr) return;

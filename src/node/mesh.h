@@ -6,6 +6,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <unordered_map>
 #include <vector>
 
@@ -49,8 +50,8 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     /// Closes every link.
     void close();
 
-    [[nodiscard]] std::uint64_t bytes_in(transport::Road road) const { return in_[index(road)]->value(); }
-    [[nodiscard]] std::uint64_t bytes_out(transport::Road road) const { return out_[index(road)]->value(); }
+    [[nodiscard]] std::uint64_t bytes_in(transport::Road road) const { return in_.bytes[index(road)]; }
+    [[nodiscard]] std::uint64_t bytes_out(transport::Road road) const { return out_.bytes[index(road)]; }
     /// What carries chunks between this node and `peer`.
     [[nodiscard]] transport::Road road_with(NodeId peer) const;
     /// Null where there is no RDMA; then rdma_off() says why, unless nobody asked for it.
@@ -125,8 +126,19 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     Endpoint transfer_;
     std::unordered_map<RequestId, Landing> landings_;
     std::unordered_map<std::string, Failure> failures_;
-    std::array<Counter*, 2> in_;   // by Road
-    std::array<Counter*, 2> out_;
+    /// Bytes moved one way, by what carried them and by the zone of the other node.
+    struct Moved {
+        Moved(Metrics& metrics, std::string_view direction, std::string_view source);
+        struct ByZone {
+            Counter &same, &other, &none;
+        };
+        ByZone tcp, rdma;
+        std::array<std::uint64_t, 2> bytes{};  // by Road
+    };
+    void count(Moved& moved, transport::Road road, const NodeId& peer, std::uint64_t bytes) const;
+
+    Moved in_;
+    Moved out_;
     Counter& metric_hash_failures_;
     std::shared_ptr<Mesh*> self_;  // cleared by the destructor; sinks on io threads hold it
     std::unique_ptr<transport::ControlMesh> control_;

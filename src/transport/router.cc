@@ -34,7 +34,7 @@ class Router::FromTcp final : public DataHandler {
         r_.handler_.on_progress(from, plain(request), bytes);
     }
     void on_served(NodeId to, RequestId request, bool ok, std::uint64_t bytes) override {
-        r_.options_.on_bytes_out(Road::tcp, bytes);
+        r_.options_.on_bytes_out(Road::tcp, to, bytes);
         r_.handler_.on_served(to, request, ok, bytes);
     }
     void on_link_up(NodeId peer) override {
@@ -93,7 +93,7 @@ class Router::FromRdma final : public rdma::RdmaEvents {
     }
     void on_served(NodeId to, RequestId request, bool ok, std::uint64_t bytes) override {
         r_.asked_by_rdma_.erase({to, request});
-        r_.options_.on_bytes_out(Road::rdma, bytes);
+        r_.options_.on_bytes_out(Road::rdma, to, bytes);
         r_.handler_.on_served(to, request, ok, bytes);
     }
     void on_link_up(NodeId peer) override {

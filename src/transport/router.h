@@ -47,7 +47,7 @@ class Router final : public DataTransport {
         std::function<Instant()> now;  // the loop's clock
         /// Where a peer takes RDMA connections; empty: nowhere.
         std::function<Endpoint(NodeId)> rdma_of = [](NodeId) { return Endpoint{}; };
-        std::function<void(Road, std::uint64_t bytes)> on_bytes_out = [](Road, std::uint64_t) {};
+        std::function<void(Road, NodeId to, std::uint64_t bytes)> on_bytes_out = [](Road, NodeId, std::uint64_t) {};
     };
 
     Router(DataHandler& handler, Options options);

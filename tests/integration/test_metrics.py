@@ -110,5 +110,30 @@ def test_requests_in_flight_are_shown():
             until(lambda: count(node, "fastreg_http_inflight{}") == 0, "idle again", 5)
 
 
+def test_bytes_between_zones_are_told_from_those_within():
+    """What crosses zones costs money; an operator must see that near peers are asked first."""
+    with Mesh(0, "--replicas", "1") as mesh:
+        mesh.add("--zone", "a")
+        mesh.add("--zone", "b")
+        mesh.add("--zone", "b")
+        mesh.add()
+        mesh.settle()
+        data = os.urandom(3_000_000)
+        digest = mesh[1].push_blob("z/z", data)
+
+        def moved(number, direction, zone):
+            source = "peer" if direction == "in" else "local"
+            labels = f'direction="{direction}",source="{source}",transport="tcp",zone="{zone}"'
+            return count(mesh[number], f"fastreg_bytes_total{{{labels}}}")
+
+        for number in (2, 3, 4):
+            equal(mesh[number].get(f"/v2/z/z/blobs/{digest}").body, data, f"the bytes at node {number}")
+        check(moved(2, "in", "other") >= len(data), "the only holder is in another zone")
+        equal((moved(2, "in", "same"), moved(2, "in", "none")), (0, 0), "nothing else")
+        check(moved(3, "in", "same") > 0, "the neighbour in the own zone has helped")
+        check(moved(4, "in", "none") >= len(data), "a node without a zone counts none")
+        until(lambda: moved(2, "out", "same") == moved(3, "in", "same"), "sent is what was received", 5)
+
+
 if __name__ == "__main__":
     run_cases(sys.modules[__name__])
