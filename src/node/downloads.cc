@@ -19,6 +19,22 @@ transfer::ChunkOutcome transfer_outcome(store::ChunkOutcome outcome) {
     return transfer::ChunkOutcome::disk_error;
 }
 
+namespace {
+
+/// "1a2b3c4d:12,5e6f7a8b:3": who sent how many chunks, those that sent most first.
+std::string senders(std::vector<transfer::SourceShare> shares) {
+    constexpr std::size_t kNamed = 8;
+    std::ranges::sort(shares, std::greater<>(), &transfer::SourceShare::chunks);
+    std::string text;
+    for (std::size_t i = 0; i < std::min(shares.size(), kNamed); ++i) {
+        text += (i == 0 ? "" : ",") + shares[i].node.brief() + ":" + std::to_string(shares[i].chunks);
+    }
+    if (shares.size() > kNamed) text += " and " + std::to_string(shares.size() - kNamed) + " more";
+    return text;
+}
+
+}  // namespace
+
 void Downloads::acquire(const Digest& digest, std::optional<std::uint64_t> size, bool durable,
                         std::optional<NodeId> holder, Done done) {
     if (const auto info = parts_.store.find(digest)) {
@@ -335,7 +351,8 @@ void Downloads::completed(const transfer::Completed& action) {
     const auto durability =
         download.durable ? store::Durability::durable : store::Durability::deferred;
     parts_.store.finish_partial(
-        download.partial, durability, [this, digest = action.digest, size = action.size](Status status) {
+        download.partial, durability,
+        [this, digest = action.digest, size = action.size, from = senders(action.sources)](Status status) {
             if (!status) {
                 log::error("blob.not_kept", {{"digest", digest.brief()}, {"why", describe(status.error())}});
                 parts_.transfer.on_blob_gone(parts_.now(), digest, parts_.transfer_out);
@@ -349,7 +366,8 @@ void Downloads::completed(const transfer::Completed& action) {
             if (Meters* meters = parts_.options.meters) meters->blob_fetched(size, took, true);
             auto waiters = std::move(done->second.waiters);
             downloads_.erase(done);
-            log::info("blob.pulled", {{"digest", digest.brief()}, {"bytes", size}, {"ms", millis_of(took)}});
+            log::info("blob.pulled",
+                      {{"digest", digest.brief()}, {"bytes", size}, {"ms", millis_of(took)}, {"from", from}});
             parts_.transfer.on_complete_blob(parts_.now(), digest, size, parts_.transfer_out);
             parts_.directory.on_have(parts_.now(), digest, size, directory::HolderKind::cache,
                                      parts_.directory_out);

@@ -74,6 +74,7 @@ class HttpFront::Registry final : public HttpHandler {
     void on_request(std::shared_ptr<Exchange> exchange) override {
         const auto& request = exchange->request();
         Client client;
+        client.address = exchange->remote().str();
         client.loopback = is_loopback(exchange->remote().host);
         client.forwarded = request.headers.has("Forwarded") || request.headers.has("X-Forwarded-For") ||
                            request.headers.has("Via");

@@ -34,7 +34,8 @@ std::optional<r::Answer> check_descriptor(const r::Descriptor& descriptor, const
 
 }  // namespace
 
-void ManifestPush::start(Core& core, Duration copy_patience, r::PutManifest ask, Bytes body, OnAnswer answer) {
+void ManifestPush::start(Core& core, Duration copy_patience, r::PutManifest ask, Asker asker, Bytes body,
+                         OnAnswer answer) {
     auto parsed = r::parse_manifest(body, ask.content_type);
     if (!parsed) return say(answer, r::error_answer(parsed.error()));
     const auto& wanted = ask.digest;
@@ -44,7 +45,7 @@ void ManifestPush::start(Core& core, Duration copy_patience, r::PutManifest ask,
                                    "the manifest has the digest " + digest.str() + ", not " + wanted->str()));
     }
     const std::shared_ptr<ManifestPush> push(
-        new ManifestPush(core, copy_patience, std::move(ask), std::move(answer)));
+        new ManifestPush(core, copy_patience, std::move(ask), std::move(asker), std::move(answer)));
     push->manifest_ = std::move(*parsed);
     push->digest_ = digest;
     push->size_ = body.size();
@@ -156,7 +157,10 @@ void ManifestPush::tell_created() {
     log::info("manifest.pushed", {{"repository", ask_.name.repository},
                                   {"reference", r::str(ask_.reference)},
                                   {"digest", digest_.brief()},
-                                  {"copies", copies_min_}});
+                                  {"bytes", size_},
+                                  {"copies", copies_min_},
+                                  {"client", asker_.client},
+                                  {"ms", millis_of(core_.now() - asker_.since)}});
     std::optional<Digest> subject;
     if (manifest_.subject) subject = manifest_.subject->digest;
     say(answer_, r::manifest_created(ask_.name, digest_, subject, ask_.tags, warning));

@@ -16,11 +16,16 @@ class ManifestPush : public std::enable_shared_from_this<ManifestPush> {
   public:
     /// `body` as it came, not yet parsed. `copy_patience`: how long the copies may take before the client is
     /// asked to push again.
-    static void start(Core& core, Duration copy_patience, registry::PutManifest ask, Bytes body, OnAnswer answer);
+    static void start(Core& core, Duration copy_patience, registry::PutManifest ask, Asker asker, Bytes body,
+                      OnAnswer answer);
 
   private:
-    ManifestPush(Core& core, Duration copy_patience, registry::PutManifest ask, OnAnswer answer)
-        : core_(core), copy_patience_(copy_patience), ask_(std::move(ask)), answer_(std::move(answer)) {}
+    ManifestPush(Core& core, Duration copy_patience, registry::PutManifest ask, Asker asker, OnAnswer answer)
+        : core_(core),
+          copy_patience_(copy_patience),
+          ask_(std::move(ask)),
+          asker_(std::move(asker)),
+          answer_(std::move(answer)) {}
 
     void check_parts();
     void on_part_checked(std::optional<registry::Answer> refused);
@@ -35,6 +40,7 @@ class ManifestPush : public std::enable_shared_from_this<ManifestPush> {
     Core& core_;
     Duration copy_patience_;
     registry::PutManifest ask_;
+    Asker asker_;
     OnAnswer answer_;
     registry::Manifest manifest_;
     Bytes body_;  // until it is kept

@@ -2,6 +2,7 @@
 // manifest_push.cc, service_blobs.cc, service_uploads.cc and service_lists.cc.
 #include "node/service.h"
 
+#include "base/log.h"
 #include "node/manifest_push.h"
 #include "node/service_reply.h"
 
@@ -37,6 +38,7 @@ void Service::handle(r::Route route, const Client& client, OnAnswer answer) {
         busy.retry_after_s = 5;
         return say(answer, r::error_answer(busy));
     }
+    const Asker asker{client.address + (client.proxied ? " (a member passes it on)" : ""), core_.now()};
     std::visit(
         [&](auto& ask) {
             using T = std::decay_t<decltype(ask)>;
@@ -52,21 +54,22 @@ void Service::handle(r::Route route, const Client& client, OnAnswer answer) {
                 get_manifest(std::move(ask), std::move(answer));
             } else if constexpr (std::is_same_v<T, r::PutManifest>) {
                 answer(ServiceAnswer{WholeBody{
-                    options_.manifest_bytes, [this, ask = std::move(ask)](Bytes body, OnAnswer then) {
-                        ManifestPush::start(core_, options_.push_timeout, ask, std::move(body), std::move(then));
+                    options_.manifest_bytes, [this, ask = std::move(ask), asker](Bytes body, OnAnswer then) {
+                        ManifestPush::start(core_, options_.push_timeout, ask, asker, std::move(body),
+                                            std::move(then));
                     }}});
             } else if constexpr (std::is_same_v<T, r::DeleteManifest>) {
-                delete_manifest(ask, std::move(answer));
+                delete_manifest(ask, asker, std::move(answer));
             } else if constexpr (std::is_same_v<T, r::GetBlob>) {
                 get_blob(std::move(ask), std::move(answer));
             } else if constexpr (std::is_same_v<T, r::DeleteBlob>) {
-                delete_blob(ask, std::move(answer));
+                delete_blob(ask, asker, std::move(answer));
             } else if constexpr (std::is_same_v<T, r::StartUpload>) {
-                start_upload(std::move(ask), std::move(answer));
+                start_upload(std::move(ask), asker, std::move(answer));
             } else if constexpr (std::is_same_v<T, r::PatchUpload>) {
                 patch_upload(std::move(ask), std::move(answer));
             } else if constexpr (std::is_same_v<T, r::PutUpload>) {
-                put_upload(std::move(ask), true, std::move(answer));
+                put_upload(std::move(ask), true, asker, std::move(answer));
             } else if constexpr (std::is_same_v<T, r::UploadStatus>) {
                 upload_status(ask, std::move(answer));
             } else if constexpr (std::is_same_v<T, r::CancelUpload>) {
@@ -84,6 +87,14 @@ void Service::handle(r::Route route, const Client& client, OnAnswer answer) {
             }
         },
         route);
+}
+
+void Service::log_deleted(std::string_view event, const std::string& repository, const std::string& what,
+                          const Asker& asker) {
+    log::info(event, {{"repository", repository},
+                      {"reference", what},
+                      {"client", asker.client},
+                      {"ms", millis_of(core_.now() - asker.since)}});
 }
 
 }  // namespace fastreg::node

@@ -38,6 +38,13 @@ struct Client {
     bool loopback = false;
     bool forwarded = false;  // a Forwarded, X-Forwarded-For or Via field was there
     bool proxied = false;    // another node of this mesh passes the request on, and proved it
+    std::string address = {};  // as the log says it
+};
+
+/// Who asked for a change, and when; for the log.
+struct Asker {
+    std::string client;
+    Instant since;
 };
 
 struct ServiceAnswer;
@@ -94,27 +101,30 @@ class Service {
                        OnAnswer answer);
     void manifest_bytes(const Digest& digest, std::uint64_t size,
                         std::function<void(Result<std::shared_ptr<const std::string>>)> done);
-    void delete_manifest(const registry::DeleteManifest& ask, OnAnswer answer);
+    void delete_manifest(const registry::DeleteManifest& ask, const Asker& asker, OnAnswer answer);
     /// Page by page, from the row after `after` on.
     void delete_tags_of(const std::string& repository, const Digest& digest, std::string after,
                         std::function<void(Status)> done);
 
     // service_blobs.cc
     void get_blob(registry::GetBlob ask, OnAnswer answer);
-    void delete_blob(const registry::DeleteBlob& ask, OnAnswer answer);
+    void delete_blob(const registry::DeleteBlob& ask, const Asker& asker, OnAnswer answer);
 
     // service_uploads.cc
-    void start_upload(registry::StartUpload ask, OnAnswer answer);
-    void open_upload(const registry::StartUpload& ask, OnAnswer answer);
+    void start_upload(registry::StartUpload ask, const Asker& asker, OnAnswer answer);
+    void open_upload(const registry::StartUpload& ask, const Asker& asker, OnAnswer answer);
     void patch_upload(registry::PatchUpload ask, OnAnswer answer);
     /// `resumable`: the client knows the session and may go on with it when the body breaks off.
-    void put_upload(registry::PutUpload ask, bool resumable, OnAnswer answer);
+    void put_upload(registry::PutUpload ask, bool resumable, const Asker& asker, OnAnswer answer);
     /// Takes the body of a session that is being written, unless it is known not to fit.
     void take_body(const registry::UploadId& id, std::optional<std::uint64_t> length, UploadBody body,
                    OnAnswer answer);
-    void commit_upload(const Name& name, const registry::UploadId& id, const Digest& digest,
+    void commit_upload(const Name& name, const registry::UploadId& id, const Digest& digest, const Asker& asker,
                        OnAnswer answer);
-    void finish_push(const Name& name, const Digest& digest, std::uint64_t size, OnAnswer answer);
+    void finish_push(const Name& name, const Digest& digest, std::uint64_t size, const Asker& asker,
+                     OnAnswer answer);
+    void log_deleted(std::string_view event, const std::string& repository, const std::string& what,
+                     const Asker& asker);
     void upload_status(const registry::UploadStatus& ask, OnAnswer answer);
     void cancel_upload(const registry::CancelUpload& ask, OnAnswer answer);
     /// The session's id when this node owns it; else `answer` was given (404, or ProxyTo).
@@ -134,7 +144,11 @@ class Service {
     ServiceOptions options_;
     std::string draining_;
     registry::Uploads uploads_;
-    std::map<registry::UploadId, std::shared_ptr<store::UploadFile>> upload_files_;
+    struct OpenUpload {
+        std::shared_ptr<store::UploadFile> file;
+        Instant since;
+    };
+    std::map<registry::UploadId, OpenUpload> upload_files_;
     std::set<registry::UploadId> writing_;  // with a body in hand
 
     Recent<Digest, std::shared_ptr<const std::string>> manifests_{8U << 20U};  // bytes

@@ -44,20 +44,22 @@ void Service::get_blob(r::GetBlob ask, OnAnswer answer) {
         });
 }
 
-void Service::delete_blob(const r::DeleteBlob& ask, OnAnswer answer) {
+void Service::delete_blob(const r::DeleteBlob& ask, const Asker& asker, OnAnswer answer) {
     const std::string repository = ask.name.repository;
     const std::string key = repo::blob_key(ask.digest);
     core_.read_rows(
         repository, repo::Query::one(key),
-        [this, repository, key, answer](Result<std::vector<repo::Row>> rows, bool) {
+        [this, repository, key, digest = ask.digest, asker, answer](Result<std::vector<repo::Row>> rows, bool) {
             if (!rows) return say(answer, refusal(rows.error(), r::ErrorCode::blob_unknown));
             if (rows->empty()) {
                 return say(answer, refusal(r::ErrorCode::blob_unknown, "there is no such blob to delete"));
             }
-            core_.write_rows(repository, {{key, std::nullopt}}, [answer](Status written) {
+            const auto deleted = [this, repository, digest, asker, answer](Status written) {
                 if (!written) return say(answer, refusal(written.error(), r::ErrorCode::blob_unknown));
+                log_deleted("blob.deleted", repository, digest.brief(), asker);
                 say(answer, r::deleted());
-            });
+            };
+            core_.write_rows(repository, {{key, std::nullopt}}, deleted);
         });
 }
 

@@ -68,16 +68,20 @@ void Service::manifest_bytes(const Digest& digest, std::uint64_t size,
     });
 }
 
-void Service::delete_manifest(const r::DeleteManifest& ask, OnAnswer answer) {
+void Service::delete_manifest(const r::DeleteManifest& ask, const Asker& asker, OnAnswer answer) {
     const std::string repository = ask.name.repository;
     const Digest* digest = r::digest_of(ask.reference);
     const std::string key = digest != nullptr ? repo::manifest_key(*digest)
                                               : repo::tag_key(std::get<std::string>(ask.reference));
-    const auto remove_row = [this, repository, key, answer] {
-        core_.write_rows(repository, {{key, std::nullopt}}, [answer](Status written) {
-            if (!written) return say(answer, refusal(written.error(), r::ErrorCode::manifest_unknown));
-            say(answer, r::deleted());
-        });
+    const std::string what = digest != nullptr ? digest->brief() : std::get<std::string>(ask.reference);
+    const std::string_view event = digest != nullptr ? "manifest.deleted" : "tag.deleted";
+    const auto deleted = [this, repository, event, what, asker, answer](Status written) {
+        if (!written) return say(answer, refusal(written.error(), r::ErrorCode::manifest_unknown));
+        log_deleted(event, repository, what, asker);
+        say(answer, r::deleted());
+    };
+    const auto remove_row = [this, repository, key, deleted] {
+        core_.write_rows(repository, {{key, std::nullopt}}, deleted);
     };
     core_.read_rows(
         repository, repo::Query::one(key),
@@ -89,8 +93,8 @@ void Service::delete_manifest(const r::DeleteManifest& ask, OnAnswer answer) {
             }
             if (!digest) return remove_row();
             // Its tags first: who reads one never finds that its manifest is gone.
-            delete_tags_of(repository, *digest, {}, [remove_row, answer](const Status& deleted) {
-                if (!deleted) return say(answer, refusal(deleted.error(), r::ErrorCode::manifest_unknown));
+            delete_tags_of(repository, *digest, {}, [remove_row, answer](const Status& untagged) {
+                if (!untagged) return say(answer, refusal(untagged.error(), r::ErrorCode::manifest_unknown));
                 remove_row();
             });
         });

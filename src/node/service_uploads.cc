@@ -25,29 +25,35 @@ r::Answer write_refused(const r::Name& name, const std::string& id, const r::Upl
 
 }  // namespace
 
-void Service::start_upload(r::StartUpload ask, OnAnswer answer) {
+void Service::start_upload(r::StartUpload ask, const Asker& asker, OnAnswer answer) {
     // Mounting needs the source named: possession of a digest is not a grant.
     if (!ask.mount || ask.from.empty() || !r::is_repository(ask.from)) {
-        return open_upload(ask, std::move(answer));
+        return open_upload(ask, asker, std::move(answer));
     }
     const std::string from = ask.from;
     const std::string key = repo::blob_key(*ask.mount);
     core_.read_rows(from, repo::Query::one(key),
-                    [this, ask = std::move(ask), key, answer = std::move(answer)](
+                    [this, ask = std::move(ask), asker, key, answer = std::move(answer)](
                         Result<std::vector<repo::Row>> rows, bool) {
-                        if (!rows || rows->empty()) return open_upload(ask, answer);
+                        if (!rows || rows->empty()) return open_upload(ask, asker, answer);
                         core_.write_rows(ask.name.repository, {{key, rows->front().value}},
-                                         [ask, answer](Status written) {
+                                         [this, ask, asker, answer](Status written) {
                                              if (!written) {
                                                  return say(answer, refusal(written.error(),
                                                                             r::ErrorCode::blob_unknown));
                                              }
+                                             log::info("blob.mounted",
+                                                       {{"repository", ask.name.repository},
+                                                        {"digest", ask.mount->brief()},
+                                                        {"from", ask.from},
+                                                        {"client", asker.client},
+                                                        {"ms", millis_of(core_.now() - asker.since)}});
                                              say(answer, r::blob_created(ask.name, *ask.mount));
                                          });
                     });
 }
 
-void Service::open_upload(const r::StartUpload& ask, OnAnswer answer) {
+void Service::open_upload(const r::StartUpload& ask, const Asker& asker, OnAnswer answer) {
     r::UploadId id;
     secret_random(id.random);
     id.owner = core_.store().identity().node;
@@ -55,12 +61,12 @@ void Service::open_upload(const r::StartUpload& ask, OnAnswer answer) {
     if (!opened) return say(answer, r::error_answer(opened.error()));
     const HashAlg alg = ask.digest ? ask.digest->alg : ask.algorithm;
     core_.store().begin_upload(
-        [this, ask, id, answer = std::move(answer)](Result<std::shared_ptr<store::UploadFile>> file) {
+        [this, ask, asker, id, answer = std::move(answer)](Result<std::shared_ptr<store::UploadFile>> file) {
             if (!file) {
                 uploads_.remove(id);
                 return say(answer, refusal(file.error(), r::ErrorCode::blob_upload_unknown));
             }
-            upload_files_[id] = *file;
+            upload_files_[id] = {*file, asker.since};
             if (!ask.digest) {
                 const auto text = r::make_upload_id(id, options_.upload_key, ask.name.repository);
                 return say(answer, r::upload_started(ask.name, text));
@@ -70,7 +76,7 @@ void Service::open_upload(const r::StartUpload& ask, OnAnswer answer) {
             put.id = r::make_upload_id(id, options_.upload_key, ask.name.repository);
             put.digest = *ask.digest;
             put.content_length = ask.content_length;
-            put_upload(std::move(put), false, answer);
+            put_upload(std::move(put), false, asker, answer);
         },
         alg);
 }
@@ -100,7 +106,7 @@ void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
                                             ask.content_length);
     if (!write) return say(answer, write_refused(ask.name, ask.id, write.error()));
     UploadBody body{
-        upload_files_[*id], write->most,
+        upload_files_[*id].file, write->most,
         [this, id = *id, ask](std::uint64_t bytes, Status read, OnAnswer then) {
             writing_.erase(id);
             const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
@@ -120,16 +126,16 @@ void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
     take_body(*id, ask.content_length, std::move(body), std::move(answer));
 }
 
-void Service::put_upload(r::PutUpload ask, bool resumable, OnAnswer answer) {
+void Service::put_upload(r::PutUpload ask, bool resumable, const Asker& asker, OnAnswer answer) {
     const auto id = own_upload(ask.name, ask.id, answer);
     if (!id) return;
-    if (ask.content_length == 0U) return commit_upload(ask.name, *id, ask.digest, std::move(answer));
+    if (ask.content_length == 0U) return commit_upload(ask.name, *id, ask.digest, asker, std::move(answer));
     const auto write = uploads_.begin_write(core_.now(), *id, ask.name.repository, ask.content_range,
                                             ask.content_length);
     if (!write) return say(answer, write_refused(ask.name, ask.id, write.error()));
     UploadBody body{
-        upload_files_[*id], write->most,
-        [this, id = *id, ask, resumable](std::uint64_t bytes, Status read, OnAnswer then) {
+        upload_files_[*id].file, write->most,
+        [this, id = *id, ask, asker, resumable](std::uint64_t bytes, Status read, OnAnswer then) {
             writing_.erase(id);
             const auto counted = uploads_.on_bytes(core_.now(), id, bytes);
             if (!read || !counted) {
@@ -138,7 +144,7 @@ void Service::put_upload(r::PutUpload ask, bool resumable, OnAnswer answer) {
                 if (!read) return say(then, body_refused(read.error()));
                 return say(then, r::error_answer(counted.error()));
             }
-            commit_upload(ask.name, id, ask.digest, std::move(then));
+            commit_upload(ask.name, id, ask.digest, asker, std::move(then));
             uploads_.end_write(core_.now(), id);  // of a commit that was refused
         }};
     take_body(*id, ask.content_length, std::move(body), std::move(answer));
@@ -158,15 +164,15 @@ void Service::take_body(const r::UploadId& id, std::optional<std::uint64_t> leng
 }
 
 void Service::commit_upload(const Name& name, const r::UploadId& id, const Digest& digest,
-                            OnAnswer answer) {
+                            const Asker& asker, OnAnswer answer) {
     const auto begun = uploads_.begin_commit(core_.now(), id, name.repository);
     if (!begun) {
         return say(answer, write_refused(name, r::make_upload_id(id, options_.upload_key, name.repository),
                                    begun.error()));
     }
     core_.store().commit_upload(
-        upload_files_[id], digest, true, store::Durability::durable,
-        [this, name, id, digest, answer = std::move(answer)](Result<store::BlobInfo> info) {
+        upload_files_[id].file, digest, true, store::Durability::durable,
+        [this, name, id, digest, asker, answer = std::move(answer)](Result<store::BlobInfo> info) {
             if (!info) {
                 const bool wrong = info.error().code == Errc::corrupt;
                 drop_upload(id);
@@ -177,20 +183,24 @@ void Service::commit_upload(const Name& name, const r::UploadId& id, const Diges
                 return say(answer, refusal(info.error(), r::ErrorCode::blob_upload_invalid));
             }
             uploads_.remove(id);
-            upload_files_.erase(id);
-            finish_push(name, digest, info->size, answer);
+            Asker pusher = asker;  // since the session began
+            if (const auto upload = upload_files_.extract(id)) pusher.since = upload.mapped().since;
+            finish_push(name, digest, info->size, pusher, answer);
         });
 }
 
-void Service::finish_push(const Name& name, const Digest& digest, std::uint64_t size, OnAnswer answer) {
+void Service::finish_push(const Name& name, const Digest& digest, std::uint64_t size, const Asker& asker,
+                          OnAnswer answer) {
     core_.on_pushed(digest, size);
     const repo::BlobLinkValue link{size, repo::BlobLinkValue::Origin::pushed, {}};
     core_.write_rows(name.repository, {{repo::blob_key(digest), link.encode()}},
-                     [name, digest, size, answer = std::move(answer)](Status written) {
+                     [this, name, digest, size, asker, answer = std::move(answer)](Status written) {
                          if (!written) return say(answer, refusal(written.error(), r::ErrorCode::blob_unknown));
                          log::info("blob.pushed", {{"repository", name.repository},
                                                    {"digest", digest.brief()},
-                                                   {"bytes", size}});
+                                                   {"bytes", size},
+                                                   {"client", asker.client},
+                                                   {"ms", millis_of(core_.now() - asker.since)}});
                          say(answer, r::blob_created(name, digest));
                      });
 }
@@ -220,7 +230,7 @@ void Service::drop_upload(const r::UploadId& id) {
     uploads_.remove(id);
     const auto at = upload_files_.find(id);
     if (at == upload_files_.end()) return;
-    core_.store().abort_upload(at->second, [](Status status) {
+    core_.store().abort_upload(at->second.file, [](Status status) {
         if (!status) log::warn("upload.not_removed", {{"why", describe(status.error())}});
     });
     upload_files_.erase(at);

@@ -289,6 +289,35 @@ def test_health_and_metrics():
             check(f"\n{name}" in "\n" + text, f"metric {name} is there")
 
 
+def test_the_log_says_who_did_what_how_much_and_how_long():
+    """Who asks what happened to a tag has nothing else to look at."""
+    with Mesh(2, "--deletes", "allow", "--replicas", "1", "--log-format", "json") as mesh:
+        digest, text = mesh[1].push_manifest("log/log", "v1", [b"layer" * 1000])
+        blob = digest_of(b"layer" * 1000)
+        mounted = mesh[1].request("POST", f"/v2/log/other/blobs/uploads/?mount={blob}&from=log/log")
+        equal(mounted.status, 201, "mounted")
+        equal(mesh[2].get(f"/v2/log/log/blobs/{blob}").body, b"layer" * 1000, "pulled")
+        for path in ("log/log/manifests/v1", f"log/log/manifests/{digest}", f"log/other/blobs/{blob}"):
+            equal(mesh[1].request("DELETE", f"/v2/{path}").status, 202, f"deleted {path}")
+
+        def lines(node, event):
+            every = [json.loads(line) for line in node.log_text().splitlines() if line.startswith("{")]
+            return [line for line in every if line.get("event") == event]
+
+        for event, repository, count in (("blob.pushed", "log/log", 5000), ("manifest.pushed", "log/log", len(text)),
+                                         ("blob.mounted", "log/other", None), ("tag.deleted", "log/log", None),
+                                         ("manifest.deleted", "log/log", None), ("blob.deleted", "log/other", None)):
+            line = lines(mesh[1], event)[-1]
+            equal((line["level"], line["repository"]), ("info", repository), event)
+            check(line["client"].startswith("127.0.0.1:") and line["ms"] >= 0, f"who and how long: {line}")
+            if count is not None:
+                equal(line["bytes"], count, f"how much: {line}")
+        equal(lines(mesh[1], "tag.deleted")[0]["reference"], "v1", "what was deleted")
+        pulled = until(lambda: [x for x in lines(mesh[2], "blob.pulled") if x["bytes"] == 5000], "the pull")[0]
+        equal(pulled["from"], f"{mesh[1].status()['node_id'][:8]}:1", "who sent how many chunks")
+        check(pulled["ms"] >= 0, pulled)
+
+
 def test_a_blob_that_is_elsewhere_has_its_size():
     """A script that asks any node must not read that a blob is empty, or that nobody sent it."""
     with Mesh(2, "--replicas", "1") as mesh:
