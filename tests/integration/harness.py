@@ -79,8 +79,9 @@ class Node:
         self.log_path = os.path.join(mesh.root, f"node{number}.log")
 
     # -- life ------------------------------------------------------------------------------------
-    def start(self, *flags, wait=True, env=None, replace=False, files=None, under=()):
-        """`files`: the most descriptors the process may have; `under`: a command that runs the node."""
+    def start(self, *flags, wait=True, env=None, replace=False, files=None, under=(), level="debug"):
+        """`files`: the most descriptors the process may have; `under`: a command that runs the node; `level`:
+        None leaves it to the configuration."""
         ports = self.ready if not replace else {}
         ready_file = os.path.join(self.data_dir, "ready.json")
         if os.path.exists(ready_file):
@@ -90,7 +91,7 @@ class Node:
                    "--http-listen", ports.get("http", "127.0.0.1:0"),
                    "--gossip-listen", ports.get("gossip", "127.0.0.1:0"),
                    "--transfer-listen", ports.get("transfer", "127.0.0.1:0"),
-                   "--log-level", "debug", *flags]
+                   *(["--log-level", level] if level else []), *flags]
         self.log = open(self.log_path, "a")
         limit = ["prlimit", f"--nofile={files}"] if files else []
         self.process = subprocess.Popen([*under, *limit, *command], stdout=self.log, stderr=self.log,

@@ -188,6 +188,34 @@ def test_sighup_reads_the_configuration_again():
         until(lambda: alive(second) == 2, "joined after SIGHUP")
 
 
+def test_sighup_changes_the_log_level():
+    """To look into a node that misbehaves without stopping it; a restart would hide what is wrong."""
+    with Mesh(0) as mesh:
+        config = os.path.join(mesh.root, "fastreg.toml")
+
+        def take(level):
+            with open(config, "w") as f:
+                f.write(f'log.level = "{level}"\n')
+
+        def written():
+            """Whether a request is told of, as it is at debug only."""
+            before = node.log_text().count("http.answered")
+            equal(node.get("/v2/").status, 200, "a request")
+            time.sleep(0.1)
+            return node.log_text().count("http.answered") > before
+
+        take("info")
+        node = mesh.make()
+        node.start("--config", config, level=None)
+        check(not written(), "not at info")
+        take("debug")
+        node.process.send_signal(signal.SIGHUP)
+        until(written, "after SIGHUP")
+        take("warn")
+        node.process.send_signal(signal.SIGHUP)
+        until(lambda: not written(), "and back")
+
+
 def test_verify_finds_a_flipped_bit_and_the_mesh_heals_it():
     """Disks rot; what is damaged is never served, and comes back from another copy."""
     with Mesh(2) as mesh:
