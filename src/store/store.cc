@@ -216,7 +216,11 @@ void Store::Impl::set_flag(const Digest& digest,
                 return;
             }
             record.flags = (record.flags & ~(flag | kDoubted)) | (on ? flag : 0U);
-            if (!info || !info->verified || !info->synced) record.flags |= kDoubted;
+            if (!info || !info->verified || !info->synced) {
+                record.flags |= kDoubted;
+            } else {
+                record.size = info->size;  // hashed; what was asked for is a claim
+            }
             commit_record(record, [this, digest, record, done](const Status& status) {
                 auto* kept = status ? catalog.edit(digest) : nullptr;
                 if (kept != nullptr) {

@@ -102,7 +102,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     /// What the shelves showed.
     struct Found {
         std::set<Digest> files;
-        std::vector<Digest> misfits;  // files of another size than a row that would vouch for them
+        std::vector<Digest> misfits;  // files of another size than their row says
     };
     Status reconcile_blobs(const std::vector<CachedBlob>& cached);
     Status reconcile_shelf(const std::string& path,

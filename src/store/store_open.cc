@@ -289,27 +289,28 @@ Status Store::Impl::reconcile_shelf(const std::string& path,
         const auto row = cached.find(*digest);
         const auto record = records.find(*digest);
         const bool doubted = record != records.end() && (record->second.flags & kDoubted) != 0;
+        FR_TRY_ASSIGN(const auto file, shared->fs.stat(path + "/" + entry.name));
+        if (file.size > kBlobSizeMax) continue;
+        // A digest has one size, and rows know it since the bytes were hashed; that of a doubted row may be
+        // somebody's claim. The file's own counts only when there is no other: asked of peers, a size that
+        // is wrong would put the blame on who has the right one.
         BlobInfo info;
-        if (row != cached.end()) {
-            info.size = row->second->size;
-            info.verified = row->second->synced && !doubted;
-            info.last_use_ms = row->second->last_use_ms;
-        }
+        info.size = file.size;
         if (record != records.end()) {
-            if (!doubted) info.size = record->second.size;
+            info.size = record->second.size;
             info.verified = !doubted;
             info.home = (record->second.flags & kHome) != 0;
             info.pushed = (record->second.flags & kPushed) != 0;
             info.pinned = (record->second.flags & kPinned) != 0;
         }
-        if (unclean_ || !info.verified) {
-            FR_TRY_ASSIGN(const auto file, shared->fs.stat(path + "/" + entry.name));
-            if (file.size > kBlobSizeMax) continue;
-            if (info.verified && file.size != info.size) {
-                info.verified = false;
-                found.misfits.push_back(*digest);
-            }
-            info.size = file.size;
+        if (row != cached.end()) {
+            if (!info.verified) info.size = row->second->size;
+            if (record == records.end()) info.verified = row->second->synced;
+            info.last_use_ms = row->second->last_use_ms;
+        }
+        if (file.size != info.size) {
+            info.verified = false;
+            found.misfits.push_back(*digest);
         }
         info.synced = info.verified;
         if (!info.verified) unverified_.insert(*digest);
@@ -336,7 +337,7 @@ Status Store::Impl::void_rows(const std::vector<CachedBlob>& cached, const Found
     std::vector<BlobRecord> doubted;
     for (const auto& digest : found.misfits) {
         const auto record = records.find(digest);
-        if (record == records.end()) continue;
+        if (record == records.end() || (record->second.flags & kDoubted) != 0) continue;
         record->second.flags |= kDoubted;
         doubted.push_back(record->second);
     }

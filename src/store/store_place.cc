@@ -226,6 +226,7 @@ void Store::Impl::sync_now(const Digest& digest, Done done) {
             }
             BlobRecord trusted = record->second;
             trusted.flags &= ~unsigned{kDoubted};
+            if (const auto kept = catalog.find(digest)) trusted.size = kept->size;  // hashed, no claim
             commit_record(trusted, [done](const Status&) { done({}); });  // else hashed once more
         });
 }
