@@ -194,25 +194,60 @@ void Downloads::on_fetch_end(NodeId from, RequestId request, transfer::ChunkOutc
     parts_.drain();
 }
 
-Result<std::shared_ptr<store::File>> Downloads::file_of(const Digest& digest) {
+// Asked at every use: one fstat against a body that ends too early, for a file may be cut at any time.
+Result<std::shared_ptr<store::File>> Downloads::whole_file(const Digest& digest,
+                                                           std::shared_ptr<store::File> file) const {
+    const auto info = parts_.store.find(digest);
+    if (!info) return fail(Errc::not_found, "the blob is not here");
+    if (!file) {
+        FR_TRY_ASSIGN(file, parts_.store.open_blob(digest));
+    }
+    FR_TRY_ASSIGN(const auto size, file->size());
+    if (size == info->size) return file;
+    return fail(Errc::corrupt, "the file of " + digest.str() + " has " + std::to_string(size) + " of " +
+                                   std::to_string(info->size) + " bytes");
+}
+
+Result<std::shared_ptr<store::File>> Downloads::file_to_serve(const Digest& digest) {
     if (const auto at = downloads_.find(digest); at != downloads_.end() && at->second.partial) {
         return at->second.partial->file();
     }
-    if (const auto* open = open_files_.find(digest)) return *open;
-    if (!parts_.store.find(digest)) return fail(Errc::not_found, "the blob is not here");
-    FR_TRY_ASSIGN(auto file, parts_.store.open_blob(digest));
+    const auto* kept = open_files_.find(digest);
+    FR_TRY_ASSIGN(auto file, whole_file(digest, kept != nullptr ? *kept : nullptr));
     open_files_.put(digest, file);
     return file;
 }
 
+void Downloads::open(const Digest& digest, std::function<void(Result<std::shared_ptr<store::File>>)> done) {
+    auto file = whole_file(digest, nullptr);  // one that is kept open would hide that its name is gone
+    if (file) {
+        parts_.store.touch(digest);
+        return done(std::move(file));
+    }
+    parts_.store.check_file(digest, [digest, error = file.error(), done = std::move(done)](bool here) {
+        if (here) {
+            done(tl::unexpected<Error>(error));
+        } else {
+            done(fail(Errc::not_found, digest.str() + " is not here any more"));
+        }
+    });
+}
+
+void Downloads::suspect(const Digest& digest) {
+    parts_.store.check_file(digest, [this, digest](bool here) {
+        if (here) verify(digest, [](const Result<store::VerifyReport>&) {});
+    });
+}
+
 void Downloads::serve(const transfer::ServeChunk& action) {
-    auto file = file_of(action.digest);
+    auto file = file_to_serve(action.digest);
     if (!file) {
         const Endpoint address = parts_.transfer_address(action.to);
         if (!address.empty()) {
             parts_.net.send_data(action.to, address, wire::NotHere{action.request, action.digest, false});
         }
         parts_.transfer.on_served(parts_.now(), action.to, action.request, false, parts_.transfer_out);
+        parts_.store.check_file(action.digest, [](bool) {});
         return;
     }
     parts_.net.serve(Serve{action.to, action.request, std::move(*file), action.offset, action.length,

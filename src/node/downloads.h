@@ -37,6 +37,11 @@ class Downloads {
     /// waiting for the directory, which hears of a new blob a moment later.
     void acquire(const Digest& digest, std::optional<std::uint64_t> size, bool durable,
                  std::optional<NodeId> holder, Done done);
+    /// The file of a blob that acquire() said is here. Errc::not_found: it was not, or not with its size any
+    /// more, and was withdrawn: acquire it again. Other errors: this node cannot read it now.
+    void open(const Digest& digest, std::function<void(Result<std::shared_ptr<store::File>>)> done);
+    /// A reader found the file short or unreadable in the middle: looks at it, and withdraws what is bad.
+    void suspect(const Digest& digest);
     /// Reads [begin, end) while it arrives; starts the download. News comes until done or failed.
     StreamId open_stream(const Digest& digest, std::uint64_t size, std::uint64_t begin,
                          std::uint64_t end, OnNews on_news);
@@ -102,7 +107,10 @@ class Downloads {
     void revoke(const Digest& digest, Download& download);
     void cut_streams(const transfer::Unverify& action, const ChunkGrid& grid, Download& download);
     void fail_all(const Digest& digest, const Error& error);
-    [[nodiscard]] Result<std::shared_ptr<store::File>> file_of(const Digest& digest);
+    /// `file`, or the blob's own opened anew. Errc::corrupt when it does not have the size of the blob.
+    [[nodiscard]] Result<std::shared_ptr<store::File>> whole_file(const Digest& digest,
+                                                                  std::shared_ptr<store::File> file) const;
+    [[nodiscard]] Result<std::shared_ptr<store::File>> file_to_serve(const Digest& digest);
 
     Parts& parts_;
     std::map<Digest, Download> downloads_;

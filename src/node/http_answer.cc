@@ -55,6 +55,11 @@ HttpAnswer::Step HttpAnswer::broken(std::string why) {
     return Step::broken;
 }
 
+HttpAnswer::Step HttpAnswer::broken_file(std::string why) {
+    file_failed_ = true;
+    return broken(std::move(why));
+}
+
 HttpAnswer::Step HttpAnswer::send_text(int fd) {
     const ssize_t n = ::send(fd,
                              text_.data() + text_sent_,
@@ -114,9 +119,10 @@ HttpAnswer::Step HttpAnswer::send_file(int fd,
     if (n < 0) {
         if (errno == EINTR) return Step::moved;
         if (errno == EAGAIN || errno == EWOULDBLOCK) return Step::blocked;
-        return broken(std::string("sending the body failed: ") + std::strerror(errno));
+        const std::string why = std::string("sending the body failed: ") + std::strerror(errno);
+        return errno == EIO ? broken_file(why) : broken(why);  // a socket fails with other words
     }
-    if (n == 0) return broken("the file of the body is shorter than the blob");
+    if (n == 0) return broken_file("the file of the body is shorter than the blob");
     const auto moved = static_cast<std::uint64_t>(n);
     offset += moved;
     length -= moved;
@@ -134,8 +140,8 @@ HttpAnswer::Step HttpAnswer::send_copy(int fd,
     std::array<std::byte, kCopyBytes> buffer{};
     const auto want = static_cast<std::size_t>(std::min<std::uint64_t>(length, buffer.size()));
     const auto got = file.pread(std::span(buffer).first(want), offset);
-    if (!got) return broken("reading the body failed: " + describe(got.error()));
-    if (*got == 0) return broken("the file of the body is shorter than the blob");
+    if (!got) return broken_file("reading the body failed: " + describe(got.error()));
+    if (*got == 0) return broken_file("the file of the body is shorter than the blob");
     const ssize_t n = ::send(fd, buffer.data(), *got, MSG_NOSIGNAL);
     if (n < 0) {
         if (errno == EINTR) return Step::moved;

@@ -43,6 +43,8 @@ class HttpAnswer {
     /// bytes).
     [[nodiscard]] State pump(int fd, Counter& sent, Counter* body);
     [[nodiscard]] const std::string& error() const { return error_; }
+    /// It broke because a file is shorter than it should be, or cannot be read.
+    [[nodiscard]] bool file_failed() const { return file_failed_; }
 
     struct Slice {
         std::shared_ptr<store::File> file;
@@ -67,6 +69,7 @@ class HttpAnswer {
                                 std::uint64_t offset,
                                 std::uint64_t length) const;
     Step broken(std::string why);
+    Step broken_file(std::string why);
     void tell_reader(bool caught_up);
 
     std::string text_;
@@ -88,6 +91,7 @@ class HttpAnswer {
     Slice cold_;
     std::uint64_t warm_end_ = 0;  // a file offset: before it no residency is asked
     std::string error_;
+    bool file_failed_ = false;
 };
 
 }  // namespace fastreg::node

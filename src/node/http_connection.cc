@@ -400,6 +400,7 @@ void HttpConnection::pump() {
         }
         case HttpAnswer::State::broken:
             log::debug("http.answer_broken", {{"peer", remote_.str()}, {"why", answer_.error()}});
+            if (exchange && answer_.file_failed() && exchange->on_file_failed_) exchange->on_file_failed_();
             close();
             return;
     }

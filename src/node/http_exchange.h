@@ -95,6 +95,9 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     void add_on_done(OnDone on_done);
     /// Counts the bytes of this answer's body as they go out.
     void count_body_bytes(Counter* counter) { body_counter_ = counter; }
+    /// Told, once at most, that a file of the body was shorter than it should be or could not be read; the
+    /// connection is cut then.
+    void on_file_failed(std::function<void()> told) { on_file_failed_ = std::move(told); }
 
   private:
     friend class HttpConnection;
@@ -106,6 +109,7 @@ class Exchange : public std::enable_shared_from_this<Exchange> {
     Endpoint remote_;
     std::vector<OnDone> on_done_;
     Counter* body_counter_ = nullptr;
+    std::function<void()> on_file_failed_;
 };
 
 /// Whoever answers requests. Called on io threads, several at once.

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/rare_line.h"
 #include "node/member_proof.h"
+#include "node/service_reply.h"
 #include "node/upload_body.h"
 #include "node/upload_proxy.h"
 #include "registry/answers.h"
@@ -172,7 +173,7 @@ class HttpFront::Registry final : public HttpHandler {
     static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, BlobAnswer& blob) {
         const auto& exchange = ticket.exchange;
         if (blob.file == nullptr) return stream(shared, ticket, blob);
-        exchange->post([exchange, blob = std::move(blob), counter = shared->served.local]() mutable {
+        exchange->post([exchange, shared, blob = std::move(blob), counter = shared->served.local]() mutable {
             std::vector<BodyPart> parts;
             for (auto& piece : blob.plan.pieces) {
                 BodyPart part{std::move(piece.text), nullptr, 0, 0};
@@ -184,6 +185,11 @@ class HttpFront::Registry final : public HttpHandler {
                 parts.push_back(std::move(part));
             }
             exchange->count_body_bytes(counter);
+            exchange->on_file_failed([shared, digest = blob.digest] {
+                shared->loop.post([shared, digest] {
+                    if (shared->core != nullptr) shared->core->downloads().suspect(digest);
+                });
+            });
             exchange->respond(std::move(blob.plan.head), std::move(parts));
         });
     }
@@ -209,13 +215,13 @@ class HttpFront::Registry final : public HttpHandler {
         });
         *ticket.stream = shared->core->downloads().open_stream(
             blob.digest, blob.size, begin, end, [exchange](const StreamNews& news) {
-                exchange->post([exchange, news] {
-                    if (news.failed) {
-                        auto answer = registry::error_answer(
-                            registry::from_error(*news.failed, registry::ErrorCode::blob_unknown));
+                if (news.failed) {
+                    exchange->post([exchange, answer = cannot_send(*news.failed)]() mutable {
                         exchange->fail(std::move(answer.head), std::move(answer.body));
-                        return;
-                    }
+                    });
+                    return;
+                }
+                exchange->post([exchange, news] {
                     exchange->advance(news.file, news.ready_end);
                     if (news.done) exchange->finish();
                 });

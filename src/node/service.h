@@ -108,6 +108,8 @@ class Service {
 
     // service_blobs.cc
     void get_blob(registry::GetBlob ask, OnAnswer answer);
+    /// From the file when it is here and whole, else as it arrives.
+    void send_blob(registry::BlobPlan plan, const Digest& digest, std::uint64_t size, OnAnswer answer);
     void delete_blob(const registry::DeleteBlob& ask, const Asker& asker, OnAnswer answer);
 
     // service_uploads.cc

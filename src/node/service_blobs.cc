@@ -23,25 +23,24 @@ void Service::get_blob(r::GetBlob ask, OnAnswer answer) {
             if (!plan.has_bytes() || ask.head) {
                 return say(answer, r::Answer{std::move(plan.head), std::move(plan.body)});
             }
-            const auto local = [this, answer](r::BlobPlan sent, const Digest& digest, std::uint64_t size) {
-                auto file = core_.store().open_blob(digest);
-                if (!file) return say(answer, refusal(file.error(), r::ErrorCode::blob_unknown));
-                core_.store().touch(digest);
-                answer(ServiceAnswer{BlobAnswer{std::move(sent), digest, size, std::move(*file)}});
-            };
-            const auto info = core_.store().find(ask.digest);
-            if (info && info->verified) return local(std::move(plan), ask.digest, link->size);
-            if (!info && plan.contiguous()) {
-                return answer(ServiceAnswer{BlobAnswer{std::move(plan), ask.digest, link->size, nullptr}});
-            }
-            core_.downloads().acquire(ask.digest, link->size, false, std::nullopt,
-                                      [local, plan, answer, digest = ask.digest, size = link->size](Status here) {
-                                          if (!here) {
-                                              return say(answer, refusal(here.error(), r::ErrorCode::blob_unknown));
-                                          }
-                                          local(plan, digest, size);
-                                      });
+            send_blob(std::move(plan), ask.digest, link->size, answer);
         });
+}
+
+void Service::send_blob(r::BlobPlan plan, const Digest& digest, std::uint64_t size, OnAnswer answer) {
+    if (!core_.store().find(digest) && plan.contiguous()) {
+        return answer(ServiceAnswer{BlobAnswer{std::move(plan), digest, size, nullptr}});
+    }
+    core_.downloads().acquire(digest, size, false, std::nullopt, [this, plan = std::move(plan), digest, size,
+                                                                  answer = std::move(answer)](Status here) {
+        if (!here) return say(answer, cannot_send(here.error()));
+        core_.downloads().open(digest, [this, plan, digest, size,
+                                        answer](Result<std::shared_ptr<store::File>> file) {
+            if (file) return answer(ServiceAnswer{BlobAnswer{plan, digest, size, std::move(*file)}});
+            if (file.error().code != Errc::not_found) return say(answer, cannot_send(file.error()));
+            send_blob(plan, digest, size, answer);  // withdrawn: from a peer, then
+        });
+    });
 }
 
 void Service::delete_blob(const r::DeleteBlob& ask, const Asker& asker, OnAnswer answer) {

@@ -24,5 +24,13 @@ inline void say(const OnAnswer& answer, registry::Answer what) {
 [[nodiscard]] inline registry::Answer refusal(const Error& error, registry::ErrorCode missing) {
     return registry::error_answer(registry::from_error(error, missing));
 }
+/// For a blob or manifest that a repository links and this node cannot give now: it is not unknown and no fault
+/// of who asks, so it is 503, or 507 when there is no room for it.
+[[nodiscard]] inline registry::Answer cannot_send(const Error& error) {
+    if (error.code == Errc::no_space) return refusal(error, registry::ErrorCode::unavailable);
+    auto late = registry::make_error(registry::ErrorCode::unavailable, error.what);
+    late.retry_after_s = 1;
+    return registry::error_answer(late);
+}
 
 }  // namespace fastreg::node

@@ -140,6 +140,9 @@ void Store::chain_of(const Digest& digest, Answer<Chain> done) {
 void Store::verify(const Digest& digest, Answer<VerifyReport> done) {
     impl_->verify(digest, std::move(done));
 }
+void Store::check_file(const Digest& digest, std::function<void(bool)> done) {
+    impl_->check_file(digest, std::move(done));
+}
 void Store::remove(const Digest& digest, Done done) {
     impl_->remove(digest, std::move(done));
 }

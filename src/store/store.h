@@ -185,6 +185,9 @@ class Store {
     void chain_of(const Digest& digest, Answer<Chain> done);
     /// Reads and hashes the file. Errors: not_found. A bad blob is an answer, not an error.
     void verify(const Digest& digest, Answer<VerifyReport> done);
+    /// For a reader who found the file gone, or of another size than find() says: withdraws the blob if it is
+    /// so. `done` is told whether it is still here. Reads no byte.
+    void check_file(const Digest& digest, std::function<void(bool here)> done);
     /// Tombstone row -> withdraw -> unlink. Fine when it is not here.
     void remove(const Digest& digest, Done done);
     /// Cheap; written at most once a minute.

@@ -52,6 +52,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     void read_small(const Digest& digest, std::uint64_t max, Answer<Bytes> done);
     void chain_of(const Digest& digest, Answer<Chain> done);
     void verify(const Digest& digest, Answer<VerifyReport> done);
+    void check_file(const Digest& digest, std::function<void(bool)> done);
     void remove(const Digest& digest, Done done);
     void touch(const Digest& digest);
     void set_flag(const Digest& digest, std::uint64_t size, unsigned flag, bool on, Done done);

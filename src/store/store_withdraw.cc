@@ -62,6 +62,30 @@ void Store::Impl::discard(const Digest& digest,
     });
 }
 
+void Store::Impl::check_file(const Digest& digest, std::function<void(bool)> answer) {
+    gate_.enter(digest, [this, digest, answer = std::move(answer)] {
+        const auto done = [this, digest, answer] {
+            answer(catalog.find(digest).has_value());
+            gate_.leave(digest);
+        };
+        if (!catalog.find(digest)) {
+            done();
+            return;
+        }
+        on_disk(
+            lane_of(digest),
+            [shared = shared, digest] { return shared->fs.stat(shared->layout.blob(digest)); },
+            [this, digest, done](const Result<FileInfo>& file) {
+                const bool gone = !file && file.error().code == Errc::not_found;
+                if (gone || (file && file->size != catalog.find(digest)->size)) {
+                    discard(digest, gone ? WithdrawReason::missing : WithdrawReason::bad_bytes, !gone, done);
+                } else {
+                    done();
+                }
+            });
+    });
+}
+
 /// Durable; fine when it is not there.
 void Store::Impl::unlink_blob(const Digest& digest, Done done) {
     on_disk(

@@ -1,6 +1,7 @@
 // Stories of blobs on their way into a node.
 #include "node/downloads.h"
 
+#include <algorithm>
 #include <cerrno>
 
 #include "tests/node/rig.h"
@@ -112,4 +113,67 @@ TEST_CASE("a pull that failed leaves no file open, and the next one goes on wher
     pull.store->open_partial(pull.blob.digest, pull.blob.data.size(),
                              [&](auto opened) { pull.partial = *opened; });
     CHECK(pull.partial->map().set_count() == 1);
+}
+
+TEST_CASE("a chunk of a file that was cut is not sent, and the blob is withdrawn") {
+    // The head of a piece was out before the file turned out to be shorter, so the link had to be closed; and
+    // again for the next chunk, for ever.
+    struct Net final : SilentNet {
+        void send_data(NodeId, const Endpoint&, wire::TransferMessage message) override {
+            said.push_back(std::move(message));
+        }
+        void serve(Serve order) override { served.push_back(std::move(order)); }
+        std::vector<wire::TransferMessage> said;
+        std::vector<Serve> served;
+    };
+    Disk disk(1);
+    const auto blob = store::make_blob(3 * kChunkSizeMin, 2);
+    disk.store->put_small(blob.digest, blob.data, true, store::Durability::durable,
+                          [](const Status& status) { REQUIRE(status); });
+    Net net;
+    Core core(net, *disk.store, core_options("lone"), Rng(1));
+    core.start({});
+    meet(core, 2);
+    const auto ask = [&](RequestId request, ChunkIndex chunk) {
+        core.on_transfer(peer(2), wire::GetChunk{request, blob.digest, blob.data.size(), chunk});
+    };
+    ask(1, 0);
+    REQUIRE(net.served.size() == 1);
+    core.on_serve_end(peer(2), 1, true);
+    const auto file = disk.fs.open(store::blob_path(blob.digest), store::OpenMode::write);
+    REQUIRE((*file)->truncate(2 * kChunkSizeMin));
+    ask(2, 0);  // before the cut; but the file is not the blob any more
+    CHECK(net.served.size() == 1);
+    const auto refused = std::ranges::count_if(net.said, [](const auto& message) {
+        const auto* absent = std::get_if<wire::NotHere>(&message);
+        return absent != nullptr && absent->request == 2;
+    });
+    CHECK(refused == 1);
+    CHECK_FALSE(disk.store->find(blob.digest));
+}
+
+TEST_CASE("a blob whose file went is opened no more, and one that cannot be opened now is kept") {
+    // The first is fetched from a peer; the second would be fetched by every reader while descriptors are short.
+    Disk disk(1);
+    const auto blob = store::make_blob(5000, 3);
+    disk.store->put_small(blob.digest, blob.data, true, store::Durability::durable,
+                          [](const Status& status) { REQUIRE(status); });
+    SilentNet net;
+    Core core(net, *disk.store, core_options("lone"), Rng(1));
+    core.start({});
+    const auto open = [&] {
+        std::optional<Result<std::shared_ptr<store::File>>> opened;
+        core.downloads().open(blob.digest, [&](auto file) { opened = std::move(file); });
+        REQUIRE(opened);
+        return *opened;
+    };
+    CHECK(open());
+    disk.fs.fail_read_after(0, EMFILE);
+    REQUIRE_FALSE(open());
+    disk.fs.clear_faults();
+    CHECK(disk.store->find(blob.digest));
+    REQUIRE(open());
+    REQUIRE(disk.fs.unlink(store::blob_path(blob.digest)));
+    CHECK(open().error().code == Errc::not_found);
+    CHECK_FALSE(disk.store->find(blob.digest));
 }

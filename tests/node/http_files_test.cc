@@ -50,8 +50,10 @@ TEST_CASE("a file that is shorter than the answer cuts the connection") {
     const TempFile file(10'000);
     const auto opened = file.open();
     Promise<bool> done;
+    std::atomic<int> told = 0;
     Served served([&](const std::shared_ptr<Exchange>& exchange) {
         exchange->add_on_done([&](bool complete, int) { done.set(complete); });
+        exchange->on_file_failed([&] { ++told; });
         exchange->respond(ok_head(), {{"", opened, 0, 20'000}});
     });
     Client client(served.port());
@@ -59,6 +61,27 @@ TEST_CASE("a file that is shorter than the answer cuts the connection") {
     CHECK(client.read_body(20'000) == pattern(10'000));
     CHECK(client.at_end());
     CHECK(done.wait() == false);
+    CHECK(told == 1);  // so that the next client gets another file
+}
+
+TEST_CASE("a client that goes away is no reason to doubt the file it was given") {
+    // Each such file would be read from end to end.
+    const TempFile file(30'000'000);
+    const auto opened = file.open();
+    Promise<bool> done;
+    std::atomic<int> told = 0;
+    Served served([&](const std::shared_ptr<Exchange>& exchange) {
+        exchange->add_on_done([&](bool complete, int) { done.set(complete); });
+        exchange->on_file_failed([&] { ++told; });
+        exchange->respond(ok_head(), {{"", opened, 0, 30'000'000}});
+    });
+    {
+        Client client(served.port());
+        REQUIRE(client.send(get("/")));
+        CHECK(client.read_body(10'000).starts_with(pattern(10'000)));
+    }
+    CHECK(done.wait() == false);
+    CHECK(told == 0);
 }
 
 TEST_CASE("eight clients read one file at once, each all of it") {

@@ -294,6 +294,53 @@ TEST_CASE("a file of another size is found at the next start, and wanted back wi
     }
 }
 
+TEST_CASE("a reader that finds the file gone, cut or grown has the blob withdrawn, whichever operation fails") {
+    // Else every later reader would find the same.
+    const auto blob = make_blob(70'000, 15);
+    for (const int what : {0, 1, 2}) {
+        for (std::uint64_t n = 0; n < 8; ++n) {
+            CAPTURE(what);
+            CAPTURE(n);
+            Rig rig;
+            REQUIRE(rig.push(blob));
+            set_home(rig, blob.digest, 70'000);
+            const auto check_file = [&] {
+                std::optional<bool> here;
+                rig.store->check_file(blob.digest, [&](bool h) { here = h; });
+                REQUIRE(here);
+                return *here;
+            };
+            CHECK(check_file());
+            if (what == 0) {
+                REQUIRE(rig.fs.unlink(blob_path(blob.digest)));
+            } else {
+                const auto file = rig.fs.open(blob_path(blob.digest), OpenMode::write);
+                REQUIRE((*file)->truncate(what == 1 ? 1000 : 80'000));
+            }
+            std::optional<BlobInfo> told;
+            rig.store->observe({[&](const Digest&, const BlobInfo& info, WithdrawReason why) {
+                told = info;
+                CHECK((why == WithdrawReason::missing) == (what == 0));
+            }});
+            rig.fs.fail_after(n, EIO);
+            CHECK_FALSE(check_file());
+            CHECK_FALSE(check_file());  // fine when it is not here
+            rig.fs.clear_faults();
+            REQUIRE(told);
+            CHECK(told->home);
+            CHECK(told->size == 70'000);
+            rig.power_cut(n);
+            rig.open();
+            rig.check_read(blob);
+            rig.store->tick(Instant{1});
+            // What was unlinked by hand and not synced may be back, whole.
+            if (!rig.store->find(blob.digest)) REQUIRE(rig.pull(blob, Durability::durable));
+            CHECK(rig.read(blob.digest) == blob.data);
+            CHECK(rig.store->find(blob.digest)->home);
+        }
+    }
+}
+
 TEST_CASE("a size that was only claimed does not outlive the hash of the file") {
     // A member that asks for a copy names its size. Written into the row, a wrong one would have made every
     // start doubt a good file.

@@ -1,0 +1,94 @@
+"""What befalls the files of a node: gone, cut, grown, changed. No client sees more of it than a moment's wait."""
+import os
+import signal
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from harness import Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
+
+
+def file_of(node, digest):
+    name = digest.split(":")[1]
+    return os.path.join(node.data_dir, "blobs", "sha256", name[:2], name)
+
+
+def resize(node, digest, size):
+    with open(file_of(node, digest), "r+b") as f:
+        f.truncate(size)
+
+
+def whole(node, digest, layer):
+    path = file_of(node, digest)
+    return os.path.exists(path) and os.path.getsize(path) == len(layer)
+
+
+def pushed(mesh, layer, repo="d/d"):
+    """On the first node, with its second copy on the other."""
+    mesh[1].push_manifest(repo, "v", [layer])
+    return f"/v2/{repo}/blobs/{digest_of(layer)}", digest_of(layer)
+
+
+def test_a_file_that_is_not_whole_is_found_at_the_start():
+    """After an orderly stop it was served cut short for ever; after a crash the honest peer was blamed for it."""
+    with Mesh(2) as mesh:
+        node = mesh[1]
+        layer = os.urandom(3_000_000)
+        url, digest = pushed(mesh, layer)
+        for sig in (signal.SIGTERM, signal.SIGKILL):
+            for size in (1000, 3_000_001):
+                node.stop(sig)
+                resize(node, digest, size)
+                mesh.restart(node)
+                mesh.settle()
+                began = time.monotonic()
+                answer = node.get(url)
+                equal(answer.status, 200, f"{sig.name}, {size} bytes: {answer.body[:200]}")
+                check(answer.body == layer, f"{sig.name}, {size} bytes: the layer, from the other copy")
+                check(time.monotonic() - began < 5, "at once")
+                until(lambda: whole(node, digest, layer), "a home has it again")
+        check("peer.blamed" not in node.log_text(), "nobody is blamed for the size of a file here")
+
+
+def test_a_file_that_goes_or_is_cut_under_a_running_node():
+    """The request that meets it is answered from another copy; nobody is told that the blob is unknown."""
+    with Mesh(2) as mesh:
+        node = mesh[1]
+        layer = os.urandom(3_000_000)
+        url, digest = pushed(mesh, layer)
+        for harm in (lambda: os.unlink(file_of(node, digest)), lambda: resize(node, digest, 1_000_000)):
+            harm()
+            equal(node.head(url).status, 200, "HEAD")
+            answer = node.get(url)
+            equal(answer.status, 200, f"GET: {answer.body[:200]}")
+            check(answer.body == layer, "from the other copy")
+            until(lambda: whole(node, digest, layer), "the file is there again")
+            resize(node, digest, 1_000_000)
+            part = node.get(url, Range="bytes=5-9,2000000-2000009")
+            equal(part.status, 206, "several ranges")
+            check(layer[2_000_000:2_000_010] in part.body, "of the right bytes")
+            until(lambda: whole(node, digest, layer), "healed")
+        # The other node asks this one for chunks of a cut file, and finds another way.
+        mesh.add()
+        mesh.settle()
+        resize(node, digest, 1_000_000)
+        answer = mesh[3].get(url)
+        equal(answer.status, 200, "GET on a third node")
+        check(answer.body == layer, "the right bytes")
+
+
+def test_the_only_copy_goes():
+    """It is unavailable, not unknown, and who asks learns nothing of this machine's directories."""
+    with Mesh(1) as mesh:
+        node = mesh[1]
+        layer = os.urandom(300_000)
+        url, digest = pushed(mesh, layer)
+        os.unlink(file_of(node, digest))
+        equal(node.head(url).status, 200, "HEAD")
+        answer = node.get(url)
+        equal((answer.status, answer.code()), (503, "UNAVAILABLE"), "GET")
+        check(mesh.root not in answer.body.decode(), answer.body)
+
+
+if __name__ == "__main__":
+    run_cases(sys.modules[__name__])
