@@ -183,7 +183,8 @@ class Store {
     [[nodiscard]] Result<std::shared_ptr<File>> open_blob(const Digest& digest) const;
     /// From cache.db, or by hashing the file, which also verifies it.
     void chain_of(const Digest& digest, Answer<Chain> done);
-    /// Reads and hashes the file. Errors: not_found. A bad blob is an answer, not an error.
+    /// Reads and hashes the file. A bad blob is an answer, not an error. Errors: not_found; corrupt (its file
+    /// is gone) and io, which withdraw the blob; others, such as busy, do not.
     void verify(const Digest& digest, Answer<VerifyReport> done);
     /// For a reader who found the file gone, or of another size than find() says: withdraws the blob if it is
     /// so. `done` is told whether it is still here. Reads no byte.

@@ -90,8 +90,10 @@ void Store::Impl::verify_inside(const Digest& digest,
         [this, digest, done = std::move(done)](const Result<Hashed>& hashed) {
             if (!hashed) {
                 const auto code = hashed.error().code;
-                if (code == Errc::not_found) withdraw(digest, WithdrawReason::missing);
-                const auto tell = [done, error = hashed.error()] {
+                const bool gone = code == Errc::not_found;
+                if (gone) withdraw(digest, WithdrawReason::missing);
+                const Error lost{Errc::corrupt, 0, "its file is gone"};  // not_found: there was no blob
+                const auto tell = [done, error = gone ? lost : hashed.error()] {
                     done(tl::unexpected<Error>(error), {});
                 };
                 if (code == Errc::io) {

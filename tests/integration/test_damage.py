@@ -77,6 +77,19 @@ def test_a_file_that_goes_or_is_cut_under_a_running_node():
         check(answer.body == layer, "the right bytes")
 
 
+def test_verify_counts_a_file_that_is_gone():
+    """`verify` said that all was well, with exit code 0, while the log said that the blob was withdrawn."""
+    with Mesh(2) as mesh:
+        node = mesh[1]
+        layer = os.urandom(300_000)
+        _, digest = pushed(mesh, layer)
+        os.unlink(file_of(node, digest))
+        done = node.cli("verify", digest, code=5)
+        check("1 damaged" in done.stdout and "its file is gone" in done.stdout, done.stdout)
+        until(lambda: whole(node, digest, layer), "healed")
+        node.cli("verify", digest, code=0)
+
+
 def test_the_only_copy_goes():
     """It is unavailable, not unknown, and who asks learns nothing of this machine's directories."""
     with Mesh(1) as mesh:

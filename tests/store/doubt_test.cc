@@ -341,6 +341,20 @@ TEST_CASE("a reader that finds the file gone, cut or grown has the blob withdraw
     }
 }
 
+TEST_CASE("a check tells a blob whose file is gone from one that is not here") {
+    // It was counted among the good ones, while the log said that it was withdrawn.
+    Rig rig;
+    const auto blob = make_blob(70'000, 16);
+    REQUIRE(rig.push(blob));
+    REQUIRE(rig.fs.unlink(blob_path(blob.digest)));
+    const auto first = rig.verify(blob.digest);
+    REQUIRE_FALSE(first);
+    CHECK(first.error().code == Errc::corrupt);
+    CHECK_FALSE(rig.store->find(blob.digest));
+    CHECK(rig.store->totals().withdrawn == 1);
+    CHECK(rig.verify(blob.digest).error().code == Errc::not_found);
+}
+
 TEST_CASE("a size that was only claimed does not outlive the hash of the file") {
     // A member that asks for a copy names its size. Written into the row, a wrong one would have made every
     // start doubt a good file.
