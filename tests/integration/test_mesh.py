@@ -217,7 +217,7 @@ def test_sighup_changes_the_log_level():
 
 
 def test_verify_finds_a_flipped_bit_and_the_mesh_heals_it():
-    """Disks rot; what is damaged is never served, and comes back from another copy."""
+    """Disks rot; what is found damaged is served no more, and comes back from another copy."""
     with Mesh(2) as mesh:
         layer = os.urandom(3_000_000)
         mesh[1].push_manifest("f/f", "v", [layer])
