@@ -34,6 +34,18 @@ std::string describe(const Error& error) {
     return error.what + ": " + std::strerror(error.os_errno);
 }
 
+std::string describe_outside(const Error& error) {
+    switch (error.code) {
+        case Errc::network:
+        case Errc::timeout:
+        case Errc::unavailable:
+        case Errc::protocol: return describe(error);  // names addresses at most
+        default: break;
+    }
+    if (error.os_errno == 0) return error.what;
+    return std::string("this node cannot use its disk: ") + std::strerror(error.os_errno);
+}
+
 void assertion_failed(const char* expression, const char* file, int line) {
     std::fprintf(stderr, "fastreg: assertion failed: %s (%s:%d)\n", expression, file, line);
     std::abort();

@@ -42,6 +42,10 @@ struct Error {
 
 /// The sentence with the system's own words behind it, for a log line or a terminal.
 [[nodiscard]] std::string describe(const Error& error);
+/// The same for who is not this machine's operator, a client or another node: what the disk said, without the
+/// names of its files. An error that names a file has an errno, but for those
+/// that end a start.
+[[nodiscard]] std::string describe_outside(const Error& error);
 
 /// A value or an Error; a type of its own so that no answer is dropped unread.
 template <class T>

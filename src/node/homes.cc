@@ -169,7 +169,10 @@ void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
         if (!is_new) return;  // asked again; one answer is enough
         become_home(ask->digest, ask->size, from, [this, from, digest = ask->digest](Status status) {
             const RequestId request = keeping_.extract({from, digest}).mapped();
-            wire::HomeReply reply{request, status.has_value(), status ? "" : describe(status.error())};
+            if (!status) {
+                log::warn("home.not_kept", {{"digest", digest.brief()}, {"why", describe(status.error())}});
+            }
+            wire::HomeReply reply{request, status.has_value(), status ? "" : describe_outside(status.error())};
             parts_.send_directory(from, wire::encode(reply));
         });
         return;

@@ -47,7 +47,7 @@ void Service::send_manifest(const Name& name, const Digest& digest, bool head,
                            [digest, type = value->media_type,
                             answer](Result<std::shared_ptr<const std::string>> bytes) {
                                if (!bytes) {
-                                   return say(answer, refusal(bytes.error(), r::ErrorCode::manifest_unknown));
+                                   return say(answer, cannot_send(bytes.error()));
                                }
                                say(answer, r::manifest_answer(digest, type, **bytes));
                            });
@@ -58,7 +58,7 @@ void Service::manifest_bytes(const Digest& digest, std::uint64_t size,
                              std::function<void(Result<std::shared_ptr<const std::string>>)> done) {
     if (const auto* bytes = manifests_.find(digest)) return done(*bytes);
     core_.downloads().acquire(digest, size, false, std::nullopt, [this, digest, done = std::move(done)](Status here) {
-        if (!here) return done(fail(Errc::unavailable, describe(here.error())));
+        if (!here) return done(tl::unexpected<Error>(here.error()));
         core_.store().read_small(digest, store::Store::kSmallMax, [this, digest, done](Result<Bytes> read) {
             if (!read) return done(tl::unexpected<Error>(read.error()));
             auto bytes = std::make_shared<const std::string>(as_text(*read));

@@ -1,4 +1,4 @@
-// How the steps of the service answer. For the files of the service alone.
+// How the steps of the service answer. For the files of the service and the front alone. Loop thread only.
 #pragma once
 
 #include <string>
@@ -20,17 +20,12 @@ inline void say(const OnAnswer& answer, registry::Answer what) {
 [[nodiscard]] inline registry::Answer refusal(registry::ErrorCode code, std::string message) {
     return registry::error_answer(registry::make_error(code, std::move(message)));
 }
+/// Logs what an answer does not say of an error, since the client is not to know the names of files.
+void keep_for_operator(const Error& error);
 /// `missing` is the code for Errc::not_found.
-[[nodiscard]] inline registry::Answer refusal(const Error& error, registry::ErrorCode missing) {
-    return registry::error_answer(registry::from_error(error, missing));
-}
+[[nodiscard]] registry::Answer refusal(const Error& error, registry::ErrorCode missing);
 /// For a blob or manifest that a repository links and this node cannot give now: it is not unknown and no fault
 /// of who asks, so it is 503, or 507 when there is no room for it.
-[[nodiscard]] inline registry::Answer cannot_send(const Error& error) {
-    if (error.code == Errc::no_space) return refusal(error, registry::ErrorCode::unavailable);
-    auto late = registry::make_error(registry::ErrorCode::unavailable, error.what);
-    late.retry_after_s = 1;
-    return registry::error_answer(late);
-}
+[[nodiscard]] registry::Answer cannot_send(const Error& error);
 
 }  // namespace fastreg::node

@@ -16,6 +16,7 @@ bool is_over(const Error& e) {
     return e.code == Errc::no_space || e.code == Errc::io || e.code == Errc::too_large;
 }
 r::Answer body_refused(const Error& why) {
+    keep_for_operator(why);
     return r::error_answer(r::from_body_error(why, r::ErrorCode::blob_upload_invalid));
 }
 r::Answer write_refused(const r::Name& name, const std::string& id, const r::UploadRefused& why) {

@@ -87,30 +87,31 @@ ApiError make_error(ErrorCode code, std::string message, std::string detail) {
 }
 
 ApiError from_error(const Error& error, ErrorCode missing) {
+    const std::string words = describe_outside(error);
     switch (error.code) {
         case Errc::not_found:
-            return make_error(missing, error.what);
+            return make_error(missing, words);
         case Errc::invalid_argument:
         case Errc::protocol: {
-            ApiError answer = make_error(ErrorCode::unsupported, error.what);
+            ApiError answer = make_error(ErrorCode::unsupported, words);
             answer.status = 400;
             return answer;
         }
         case Errc::permission_denied:
-            return make_error(ErrorCode::denied, error.what);
+            return make_error(ErrorCode::denied, words);
         case Errc::out_of_range:
-            return make_error(ErrorCode::range_invalid, error.what);
+            return make_error(ErrorCode::range_invalid, words);
         case Errc::too_large: {
-            ApiError answer = make_error(ErrorCode::size_invalid, error.what);
+            ApiError answer = make_error(ErrorCode::size_invalid, words);
             answer.status = 413;
             return answer;
         }
         case Errc::corrupt:
-            return make_error(ErrorCode::digest_invalid, error.what);
+            return make_error(ErrorCode::digest_invalid, words);
         case Errc::unsupported:
-            return make_error(ErrorCode::unsupported, error.what);
+            return make_error(ErrorCode::unsupported, words);
         case Errc::no_space: {
-            ApiError answer = make_error(ErrorCode::unavailable, describe(error));
+            ApiError answer = make_error(ErrorCode::unavailable, words);
             answer.status = 507;
             return answer;
         }
@@ -120,7 +121,7 @@ ApiError from_error(const Error& error, ErrorCode missing) {
         case Errc::unavailable:
         case Errc::busy:
         case Errc::cancelled: {
-            ApiError answer = make_error(ErrorCode::unavailable, error.what);
+            ApiError answer = make_error(ErrorCode::unavailable, words);
             answer.retry_after_s = 1;
             return answer;
         }
@@ -128,7 +129,7 @@ ApiError from_error(const Error& error, ErrorCode missing) {
         case Errc::internal:
             break;
     }
-    return make_error(ErrorCode::unknown, describe(error));
+    return make_error(ErrorCode::unknown, words);
 }
 
 ApiError from_body_error(const Error& error, ErrorCode invalid) {
@@ -136,7 +137,7 @@ ApiError from_body_error(const Error& error, ErrorCode invalid) {
     if (!stopped && error.code != Errc::network && error.code != Errc::protocol) {
         return from_error(error, invalid);
     }
-    ApiError answer = make_error(invalid, error.what);
+    ApiError answer = make_error(invalid, describe_outside(error));
     answer.status = stopped ? 408 : 400;
     return answer;
 }

@@ -145,7 +145,7 @@ void Repo::on_persisted(Instant now, PersistToken token, const Status& status, O
                          finished->newest, {}};
     if (!status) {
         ack.answer = wire::RepoPutAck::Answer::refused;
-        ack.text = describe(status.error());
+        ack.text = describe_outside(status.error());
     }
     switch (finished->waiter.kind) {
         case Waiter::Kind::nobody: break;

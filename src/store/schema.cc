@@ -1,6 +1,7 @@
 #include "store/schema.h"
 
 #include <array>
+#include <cerrno>
 #include <string>
 
 namespace fastreg::store {
@@ -24,7 +25,7 @@ Status use_wal(Db& db) {
     FR_TRY_ASSIGN(Stmt stmt, db.prepare("PRAGMA journal_mode=WAL"));
     FR_TRY_ASSIGN(const bool row, stmt.step());
     if (!row || stmt.text(0) != "wal") {
-        return fail(Errc::io, "cannot keep a write-ahead log for " + db.path());
+        return fail(Errc::io, "cannot keep a write-ahead log for " + db.path(), EIO);
     }
     return {};
 }

@@ -2,6 +2,7 @@
 
 #include <sqlite3.h>
 
+#include <cerrno>
 #include <utility>
 
 namespace fastreg::store {
@@ -24,12 +25,25 @@ Errc errc_of_sqlite(int code) {
     }
 }
 
+/// In the words of a disk, for an error that the disk did not give.
+int errno_of_sqlite(int code) {
+    switch (errc_of_sqlite(code)) {
+        case Errc::no_space: return ENOSPC;
+        case Errc::corrupt: return EUCLEAN;
+        case Errc::busy: return EBUSY;
+        case Errc::permission_denied: return EACCES;
+        case Errc::too_large: return EFBIG;
+        default: return EIO;
+    }
+}
+
 tl::unexpected<Error> error_of(sqlite3* db, std::string_view doing, const std::string& path) {
     const int code = db == nullptr ? SQLITE_NOMEM : sqlite3_extended_errcode(db);
     const char* words = db == nullptr ? sqlite3_errstr(code) : sqlite3_errmsg(db);
+    const int system = db == nullptr ? 0 : sqlite3_system_errno(db);
     return fail(errc_of_sqlite(code), "cannot " + std::string(doing) + " " + path + ": " + words +
                                    " (SQLite " + std::to_string(code) + ")",
-                db == nullptr ? 0 : sqlite3_system_errno(db));
+                system != 0 ? system : errno_of_sqlite(code));
 }
 
 }  // namespace

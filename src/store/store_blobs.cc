@@ -1,4 +1,5 @@
 // Complete blobs: read and hash.
+#include <cerrno>
 #include <utility>
 
 #include "store/store_impl.h"
@@ -59,7 +60,7 @@ Result<Store::Impl::Hashed> Store::Impl::hash_file(Shared& shared,
         FR_TRY_ASSIGN(const auto got, file->pread(buffer, builder.size()));
         if (got == 0) break;
         builder.update(ByteView(buffer).first(got));
-        if (builder.size() > kBlobSizeMax) return fail(Errc::too_large, path + " is over 1 TiB");
+        if (builder.size() > kBlobSizeMax) return fail(Errc::too_large, path + " is over 1 TiB", EFBIG);
     }
     Hashed hashed;
     hashed.bytes = builder.size();

@@ -49,7 +49,7 @@ Result<ChainBuilder::Result> UploadOps::hash(UploadFile& upload, const Digest& e
         Bytes buffer(kRehashBytes);
         while (again.size() < upload.hashed_bytes_) {
             FR_TRY_ASSIGN(const auto got, upload.file_->pread(buffer, again.size()));
-            if (got == 0) return fail(Errc::io, upload.path_ + " is shorter than what was written");
+            if (got == 0) return fail(Errc::io, "the file of an upload is shorter than what was written");
             again.update(ByteView(buffer).first(got));
         }
         upload.hashed_ = again.finish();

@@ -68,8 +68,9 @@ void Download::set_have(ChunkMap have) {
 void Download::on_opened(Instant now, const Status& status, ChunkMap have, Outbox& out) {
     if (opened_ || !size_ || over_) return;
     if (!status) {
-        fail_with(status.error().code, "making the partial file of " + digest_.str() + ": " +
-                                           status.error().what, out);
+        Error error = status.error();  // errno and all: it may name a file
+        error.what = "making the partial file of " + digest_.str() + ": " + error.what;
+        fail_with(std::move(error), out);
         return;
     }
     if (have.count() == grid_.count()) {
@@ -114,9 +115,13 @@ void Download::stop(Outbox& out) {
 }
 
 void Download::fail_with(Errc code, std::string what, Outbox& out) {
+    fail_with(Error{code, 0, std::move(what)}, out);
+}
+
+void Download::fail_with(Error error, Outbox& out) {
     if (over_) return;
     stop(out);
-    out.push_back(Failed{digest_, Error{code, 0, std::move(what)}});
+    out.push_back(Failed{digest_, std::move(error)});
 }
 
 BlobStatus Download::status() const {

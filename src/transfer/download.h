@@ -108,6 +108,7 @@ class Download {
     void settle_size(Instant now, Outbox& out);
     void finish_if_complete(Outbox& out);
     void fail_with(Errc code, std::string what, Outbox& out);
+    void fail_with(Error error, Outbox& out);
     SourceShare& share_of(const NodeId& node);
     [[nodiscard]] ChunkIndex missing() const { return have_.count() - have_.set_count(); }
 

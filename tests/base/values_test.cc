@@ -131,5 +131,21 @@ TEST_CASE("an error keeps the system's own words for last") {
     // "what was being done" comes first, errno behind it.
     CHECK(describe({Errc::io, 2, "open /x"}) == "open /x: No such file or directory");
     CHECK(describe({Errc::io, 0, "open /x"}) == "open /x");
+}
+
+TEST_CASE("what goes to clients and to other nodes names no file of this machine") {
+    // A push to a full disk was told the path of the data directory.
+    for (const Errc code : {Errc::no_space, Errc::io, Errc::not_found, Errc::busy, Errc::permission_denied,
+                            Errc::corrupt, Errc::too_large, Errc::internal, Errc::already_exists}) {
+        const auto said = describe_outside({code, 28, "cannot write /srv/fastreg/blobs/x"});
+        CAPTURE(said);
+        CHECK(said.find("/srv") == std::string::npos);
+    }
+    CHECK(describe_outside({Errc::no_space, 28, "/srv/x"}) ==
+          "this node cannot use its disk: No space left on device");
+    // Words of the store and of the network help who reads them.
+    CHECK(describe_outside({Errc::no_space, 0, "the store is full"}) == "the store is full");
+    CHECK(describe_outside({Errc::network, 111, "connecting to 10.0.0.1:1"}) ==
+          "connecting to 10.0.0.1:1: Connection refused");
     CHECK(name_of(Errc::no_space) == "no_space");
 }

@@ -36,6 +36,15 @@ TEST_CASE("errors of the rooms below become the status a client can act on") {
     CHECK(from_error({Errc::permission_denied, 0, "x"}).status == 403);
 }
 
+TEST_CASE("no error tells a client where the files of the node are") {
+    for (const Errc code : {Errc::no_space, Errc::io, Errc::not_found, Errc::busy, Errc::permission_denied,
+                            Errc::corrupt, Errc::too_large, Errc::internal, Errc::already_exists}) {
+        const Error error{code, 5, "cannot open /srv/fastreg/x"};
+        CHECK(from_error(error).message.find("/srv") == std::string::npos);
+        CHECK(from_body_error(error, ErrorCode::size_invalid).message.find("/srv") == std::string::npos);
+    }
+}
+
 TEST_CASE("a body that does not arrive is the client's fault, a disk that refuses it is not") {
     for (const Errc code : {Errc::network, Errc::protocol}) {
         const ApiError error = from_body_error({code, 0, "x"}, ErrorCode::blob_upload_invalid);
