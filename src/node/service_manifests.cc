@@ -43,7 +43,7 @@ void Service::send_manifest(const Name& name, const Digest& digest, bool head,
             if (!value) return say(answer, refusal(value.error(), r::ErrorCode::manifest_unknown));
             if (r::matches_etag(if_none_match, digest)) return say(answer, r::not_modified(digest));
             if (head) return say(answer, r::manifest_head(digest, value->media_type, value->size));
-            manifest_bytes(digest, value->size,
+            manifest_bytes(digest, value->size, true,
                            [digest, type = value->media_type,
                             answer](Result<std::shared_ptr<const std::string>> bytes) {
                                if (!bytes) {
@@ -54,16 +54,21 @@ void Service::send_manifest(const Name& name, const Digest& digest, bool head,
         });
 }
 
-void Service::manifest_bytes(const Digest& digest, std::uint64_t size,
+void Service::manifest_bytes(const Digest& digest, std::uint64_t size, bool heal,
                              std::function<void(Result<std::shared_ptr<const std::string>>)> done) {
     if (const auto* bytes = manifests_.find(digest)) return done(*bytes);
-    core_.downloads().acquire(digest, size, false, std::nullopt, [this, digest, done = std::move(done)](Status here) {
+    core_.downloads().acquire(digest, size, false, std::nullopt, [this, digest, size, heal,
+                                                                  done = std::move(done)](Status here) {
         if (!here) return done(tl::unexpected<Error>(here.error()));
-        core_.store().read_small(digest, store::Store::kSmallMax, [this, digest, done](Result<Bytes> read) {
-            if (!read) return done(tl::unexpected<Error>(read.error()));
-            auto bytes = std::make_shared<const std::string>(as_text(*read));
-            manifests_.put(digest, bytes, bytes->size());
-            done(std::move(bytes));
+        core_.store().read_small(digest, store::Store::kSmallMax, [this, digest, size, heal,
+                                                                   done](Result<Bytes> read) {
+            if (read) {
+                auto bytes = std::make_shared<const std::string>(as_text(*read));
+                manifests_.put(digest, bytes, bytes->size());
+                return done(std::move(bytes));
+            }
+            if (heal && !core_.store().find(digest)) return manifest_bytes(digest, size, false, done);
+            done(tl::unexpected<Error>(read.error()));
         });
     });
 }

@@ -175,7 +175,8 @@ class Store {
                    bool pushed,
                    Durability durability,
                    Done done);
-    /// Hashed before it is handed out; a bad one is withdrawn. Errors: not_found, too_large, corrupt.
+    /// Hashed before it is handed out; a bad one is withdrawn before `done` is told. Errors: not_found, too_large,
+    /// corrupt, io.
     void read_small(const Digest& digest, std::uint64_t max, Answer<Bytes> done);
 
     // Complete blobs.

@@ -42,11 +42,12 @@ void Store::Impl::read_small(const Digest& digest, std::uint64_t max, Answer<Byt
                 return;
             }
             const auto code = data.error().code;
-            // verify() decides, behind whatever else is going on with this digest.
-            if (code == Errc::corrupt || code == Errc::not_found || code == Errc::io) {
-                verify(digest, [](const Result<VerifyReport>&) {});
+            if (code != Errc::corrupt && code != Errc::not_found && code != Errc::io) {
+                done(std::move(data));
+                return;
             }
-            done(std::move(data));
+            // verify() decides, behind whatever else is going on with this digest. Who is told asks find() then.
+            verify(digest, [data = std::move(data), done](const Result<VerifyReport>&) { done(data); });
         });
 }
 

@@ -18,6 +18,14 @@ def resize(node, digest, size):
         f.truncate(size)
 
 
+def flip(path, at):
+    with open(path, "r+b") as f:
+        f.seek(at)
+        byte = f.read(1)[0]
+        f.seek(at)
+        f.write(bytes([byte ^ 1]))
+
+
 def whole(node, digest, layer):
     path = file_of(node, digest)
     return os.path.exists(path) and os.path.getsize(path) == len(layer)
@@ -75,6 +83,22 @@ def test_a_file_that_goes_or_is_cut_under_a_running_node():
         answer = mesh[3].get(url)
         equal(answer.status, 200, "GET on a third node")
         check(answer.body == layer, "the right bytes")
+
+
+def test_a_damaged_manifest_is_answered_from_another_copy():
+    """The first request was told that the digest is invalid, as if that were the client's doing."""
+    with Mesh(3) as mesh:
+        digest, text = mesh[1].push_manifest("d/m", "v", [b"layer"])
+        holders = [node for node in mesh.nodes if os.path.exists(file_of(node, digest))]
+        for node in holders:
+            for harm in (lambda path: flip(path, 10), lambda path: os.truncate(path, 7), os.unlink):
+                node.stop()  # it keeps what it has read in memory
+                harm(file_of(node, digest))
+                mesh.restart(node)
+                mesh.settle()
+                answer = node.get("/v2/d/m/manifests/v")
+                equal((answer.status, answer.body), (200, text), "at the first request")
+                until(lambda n=node: whole(n, digest, text), "healed")
 
 
 def test_verify_counts_a_file_that_is_gone():
