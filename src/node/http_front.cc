@@ -271,9 +271,17 @@ class HttpFront::Registry final : public HttpHandler {
 
     static void give(const std::shared_ptr<Shared>& shared, const Ticket& ticket, ProxyTo& to) {
         const auto& exchange = ticket.exchange;
-        exchange->post([exchange, to = to.http,
+        const auto ask = [shared, owner = to.owner](std::function<void(bool)> answer) {
+            shared->loop.post([shared, owner, answer = std::move(answer)] {
+                if (shared->core == nullptr) return;
+                const Member* member = shared->core->gossip().find(owner);
+                // One that stops ends first what it has in hand.
+                answer(member != nullptr && (member->reachable() || member->state == MemberState::stopping));
+            });
+        };
+        exchange->post([exchange, to = to.http, ask,
                         pass = MemberPass{shared->proxy_key, shared->core->gossip().self().id, to.owner}] {
-            proxy_upload(exchange, to, pass);
+            proxy_upload(exchange, to, pass, ask);
         });
     }
 

@@ -17,15 +17,18 @@ namespace {
 
 constexpr std::size_t kBlocksOnTheWayMax = 8;  // between the client and the other node
 constexpr Duration kSilenceMax = 60s;          // the other node may have to sync a large blob
+constexpr Duration kAskEvery = 1s;
 constexpr std::uint64_t kAnswerMax = 64U << 10U;
 
 /// One passed-on request. Owns itself until both sides are through.
 class Proxy final : public BodySink, public uv::PollHandler, public std::enable_shared_from_this<Proxy> {
   public:
-    Proxy(std::shared_ptr<Exchange> exchange, Endpoint http)
+    Proxy(std::shared_ptr<Exchange> exchange, Endpoint http, AskOwner ask)
         : exchange_(std::move(exchange)),
           http_(std::move(http)),
-          timer_(exchange_->loop(), [this] { give_up("did not answer in time"); }) {}
+          ask_(std::move(ask)),
+          timer_(exchange_->loop(), [this] { give_up("did not answer in time"); }),
+          ask_timer_(exchange_->loop(), [this] { ask_owner(); }) {}
 
     void start(const MemberPass& pass) {
         self_ = shared_from_this();
@@ -63,6 +66,7 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
         poll_ = std::move(*poll);
         poll_.watch(false, true);
         timer_.set(Duration(5s));
+        if (ask_) ask_timer_.set(kAskEvery);
     }
 
     // The client's body.
@@ -161,6 +165,16 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
         const bool to_write = !text_.empty() || !blocks_.empty() || !tail_.empty();
         if (poll_) poll_.watch(connected_, !connected_ || to_write);
     }
+    void ask_owner() {
+        ask_timer_.set(kAskEvery);
+        ask_([exchange = exchange_, weak = weak_from_this()](bool there) {
+            if (there) return;
+            exchange->post([weak] {
+                const auto proxy = weak.lock();
+                if (proxy && proxy->self_) proxy->give_up("does not answer the members of the mesh any more");
+            });
+        });
+    }
     void deliver() {
         http::ResponseHead head;
         head.status = answer_.status();
@@ -194,6 +208,7 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
         if (!self_) return;
         poll_.close();
         timer_.cancel();
+        ask_timer_.cancel();
         fd_.reset();
         // Destroyed after the callback that led here has returned.
         exchange_->post([self = std::exchange(self_, nullptr)] {});
@@ -201,7 +216,9 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
 
     std::shared_ptr<Exchange> exchange_;
     Endpoint http_;
+    AskOwner ask_;
     uv::Timer timer_;
+    uv::Timer ask_timer_;
     uv::Fd fd_;
     uv::Poll poll_;
     http::ResponseParser answer_{false, kAnswerMax};
@@ -218,7 +235,8 @@ class Proxy final : public BodySink, public uv::PollHandler, public std::enable_
 
 }  // namespace
 
-void proxy_upload(std::shared_ptr<Exchange> exchange, const Endpoint& http, const MemberPass& pass) {
+void proxy_upload(std::shared_ptr<Exchange> exchange, const Endpoint& http, const MemberPass& pass,
+                  AskOwner ask) {
     if (exchange->done()) return;
     // Whoever sent it meant this node to be the owner: passing it on again could go round for ever.
     if (exchange->request().headers.has(kMemberField)) {
@@ -234,7 +252,7 @@ void proxy_upload(std::shared_ptr<Exchange> exchange, const Endpoint& http, cons
         auto answer = registry::error_answer(error);
         return exchange->respond(std::move(answer.head), std::move(answer.body));
     }
-    std::make_shared<Proxy>(std::move(exchange), http)->start(pass);
+    std::make_shared<Proxy>(std::move(exchange), http, std::move(ask))->start(pass);
 }
 
 }  // namespace fastreg::node

@@ -2,6 +2,7 @@
 // and answer streamed through. Io threads only.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -19,7 +20,13 @@ struct MemberPass {
     NodeId owner;  // of the upload
 };
 
-/// Answers the exchange with what the node at `http` says; 503 when it cannot be reached.
-void proxy_upload(std::shared_ptr<Exchange> exchange, const Endpoint& http, const MemberPass& pass);
+/// Asks, on whatever thread knows, whether the owner may still answer; `answer` may be called on any thread,
+/// once or never.
+using AskOwner = std::function<void(std::function<void(bool there)> answer)>;
+
+/// Answers the exchange with what the node at `http` says; 503 when it cannot be reached, or when `ask` says, at
+/// one of its turns every second, that it is gone: a process that is stopped keeps its connections.
+void proxy_upload(std::shared_ptr<Exchange> exchange, const Endpoint& http, const MemberPass& pass,
+                  AskOwner ask = {});
 
 }  // namespace fastreg::node

@@ -1,5 +1,6 @@
 """Work that ends in the middle: nodes and clients that go away, and what is left behind."""
 import os
+import signal
 import socket
 import sys
 import threading
@@ -93,6 +94,19 @@ def test_the_owner_of_an_upload_dies_in_its_middle():
         check(again.status in (404, 503), f"the upload is gone: {again.status}")
         data = os.urandom(100_000)
         equal(mesh[2].push_blob("o/o", data), digest_of(data), "a new upload")
+
+
+def test_the_owner_of_an_upload_freezes():
+    """A process that is stopped keeps its connections; who asks through another node waited for a minute."""
+    with Mesh(3) as mesh:
+        place = mesh[1].request("POST", "/v2/o/o/blobs/uploads/").header("Location")
+        mesh[1].process.send_signal(signal.SIGSTOP)
+        begun = time.monotonic()
+        answer = mesh[2].request("PATCH", place, b"abc")
+        took = time.monotonic() - begun
+        mesh[1].process.send_signal(signal.SIGCONT)
+        equal((answer.status, answer.code()), (503, "UNAVAILABLE"), "PATCH through another node")
+        check(took < 15, f"as soon as the node is taken for dead, after {took:.1f} s")
 
 
 def test_the_only_holder_dies_in_a_pull_and_comes_back():
