@@ -32,6 +32,11 @@ struct Mesh {
             known, [&](const NodeId& node) { return node == self || met.contains(node); });
         return static_cast<std::size_t>(seen) * 2 >= known.size();
     }
+    /// Dead, stopping or left by the word of membership, so that waiting for it is in vain. One that this run
+    /// has not met is only remembered: it may answer in a moment. One that is suspected may, too.
+    [[nodiscard]] bool gone(const NodeId& node) const {
+        return node != self && met.contains(node) && !table.reachable(node);
+    }
     [[nodiscard]] bool owns(ShardId shard) const { return table.owns(shard, self); }
 };
 

@@ -54,7 +54,19 @@ void Reader::round(Instant now, Read read, Outbox& out) {
     const auto it = open_.emplace(request, std::move(read)).first;
     ask_self(it->second);
     if (enough(it->second)) return join(now, it, out);
-    ask(request, it->second, 0, out);
+    if (!give_up(it, out)) ask(request, it->second, 0, out);
+}
+
+bool Reader::give_up(Open::iterator it, Outbox& out) {
+    const Read& read = it->second;
+    const auto& owners = mesh_.table.of(read.shard);
+    const auto hoped = std::ranges::count_if(owners, [&](const NodeId& owner) {
+        return read.answers.contains(owner) || !mesh_.gone(owner);
+    });
+    if (owners.empty() || static_cast<std::size_t>(hoped) >= read_quorum(owners.size())) return false;
+    out.emplace_back(GetDone{read.token, tl::unexpected<Error>(missing(read)), false});
+    open_.erase(it);
+    return true;
 }
 
 void Reader::ask_self(Read& read) const {
@@ -150,10 +162,10 @@ void Reader::on_reply(Instant now, const NodeId& from, const wire::RepoGetReply&
 }
 
 void Reader::on_unreachable(Instant, const NodeId& node, Outbox& out) {
-    for (auto& [request, read] : open_) {
-        if (read.waiting.erase(node) == 0) continue;
-        read.trouble[node] = "not reachable";
-        ask(request, read, 0, out);
+    for (auto it = open_.begin(); it != open_.end();) {
+        const auto at = it++;
+        if (at->second.waiting.erase(node) > 0) at->second.trouble[node] = "not reachable";
+        if (!give_up(at, out) && at->second.trouble.contains(node)) ask(at->first, at->second, 0, out);
     }
 }
 

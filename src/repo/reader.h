@@ -49,6 +49,8 @@ class Reader {
     /// Asks until as many owners as the quorum needs have answered or are waited for, plus `extra`.
     void ask(RequestId request, Read& read, std::size_t extra, Outbox& out);
     [[nodiscard]] bool enough(const Read& read) const;
+    /// Too many owners are gone for this read to end well. Ends it.
+    bool give_up(Open::iterator it, Outbox& out);
     /// Joins the answers of a round; ends the read or starts the next round.
     void join(Instant now, Open::iterator it, Outbox& out);
     void repair(const std::map<NodeId, std::vector<Row>>& repairs, Outbox& out);

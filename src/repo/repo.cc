@@ -133,7 +133,7 @@ void Repo::on_message(Instant now, std::uint64_t wall_ms, const NodeId& from,
 void Repo::on_unreachable(Instant now, const NodeId& node, Outbox& out) {
     auto& p = *parts_;
     p.sync.on_unreachable(now, node, out);
-    p.writer.on_unreachable(node);
+    p.writer.on_unreachable(now, node, out);
     p.reader.on_unreachable(now, node, out);
 }
 

@@ -124,8 +124,18 @@ void Writer::on_ack(Instant now, const NodeId& from, const wire::RepoPutAck& ack
     check(now, id, out);
 }
 
-void Writer::on_unreachable(const NodeId& node) {
-    for (auto& [id, write] : open_) write.trouble.try_emplace(node, "not reachable");
+void Writer::on_unreachable(Instant now, const NodeId& node, Outbox& out) {
+    std::vector<std::uint64_t> all;
+    for (auto& [id, write] : open_) {
+        write.trouble.try_emplace(node, "not reachable");
+        all.push_back(id);
+    }
+    for (const auto id : all) check(now, id, out);
+}
+
+bool Writer::is_on(const NodeId& owner, const Write& write) {
+    const auto durable = write.durable.find(owner);
+    return durable != write.durable.end() && durable->second.size() == write.parts.size();
 }
 
 void Writer::check(Instant now, std::uint64_t id, Outbox& out) {
@@ -133,12 +143,18 @@ void Writer::check(Instant now, std::uint64_t id, Outbox& out) {
     if (it == open_.end()) return;
     auto& write = it->second;
     const auto& owners = mesh_.table.of(write.shard);
-    const auto done = std::ranges::count_if(owners, [&](const NodeId& owner) {
-        const auto durable = write.durable.find(owner);
-        return durable != write.durable.end() && durable->second.size() == write.parts.size();
-    });
+    if (owners.empty()) return;
+    const auto done = std::ranges::count_if(owners, [&](const NodeId& owner) { return is_on(owner, write); });
     const std::size_t quorum = write_quorum(mutant(Mutant::write_quorum_of_one) ? 1 : owners.size());
-    if (owners.empty() || static_cast<std::size_t>(done) < quorum) return;
+    if (static_cast<std::size_t>(done) < quorum) {
+        const auto hoped = std::ranges::count_if(
+            owners, [&](const NodeId& owner) { return is_on(owner, write) || !mesh_.gone(owner); });
+        if (static_cast<std::size_t>(hoped) < quorum) {
+            auto error = missing(write);
+            finish(id, tl::unexpected<Error>(std::move(error)), out);
+        }
+        return;
+    }
     // An owner had a later stamp for one of the keys: a clock runs ahead of ours, or somebody writes
     // at the same time. Without a later stamp this write would be acknowledged and never be seen.
     if (write.newest >= write.stamp && write.restamps < kRestampsMax) {
@@ -190,8 +206,7 @@ Error Writer::missing(const Write& write) const {
     what += std::to_string(write_quorum(owners.size())) + " of its " +
             std::to_string(owners.size()) + " owners must have it on disk; missing:";
     for (const auto& owner : owners) {
-        const auto durable = write.durable.find(owner);
-        if (durable != write.durable.end() && durable->second.size() == write.parts.size()) continue;
+        if (is_on(owner, write)) continue;
         if (owner == mesh_.self && !write.trouble.contains(owner)) continue;  // it waits for another
         what += " " + mesh_.table.describe(owner);
         const auto trouble = write.trouble.find(owner);

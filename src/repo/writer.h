@@ -20,7 +20,7 @@ class Writer {
              Outbox& out);
     void cancel(Token token);
     void on_ack(Instant now, const NodeId& from, const wire::RepoPutAck& ack, Outbox& out);
-    void on_unreachable(const NodeId& node);
+    void on_unreachable(Instant now, const NodeId& node, Outbox& out);
     void on_deadline(Instant now, Outbox& out);
     [[nodiscard]] Instant next_deadline() const;
     [[nodiscard]] std::size_t open() const { return open_.size(); }
@@ -50,11 +50,13 @@ class Writer {
     void send_all(Instant now, std::uint64_t id, Write& write, Outbox& out);
     /// Puts the parts on this node's own disk that may be there.
     void keep_here(std::uint64_t id, Write& write, Outbox& out);
-    /// Finishes the write when it has its quorum, or can have none.
+    /// Finishes the write when it has its quorum, or can have none since too many owners are gone.
     void check(Instant now, std::uint64_t id, Outbox& out);
     void restamp(Instant now, std::uint64_t id, Write& write, Outbox& out);
     void finish(std::uint64_t id, Status status, Outbox& out);
     [[nodiscard]] Error missing(const Write& write) const;
+    /// On the disk of this owner, whole.
+    [[nodiscard]] static bool is_on(const NodeId& owner, const Write& write);
 
     Mesh& mesh_;
     Replica& replica_;

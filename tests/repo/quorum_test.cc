@@ -86,6 +86,64 @@ TEST_CASE("a hanging owner costs a moment") {
     CHECK(millis_of(net.now - begin) < 50);
 }
 
+TEST_CASE("owners that are known to be gone are not waited for, those under suspicion are") {
+    // A client waited five seconds to be told what membership knew when it asked.
+    Net net(31);
+    for (std::uint64_t n = 0; n < 3; ++n) net.start(n);
+    net.run_for(1s);
+    REQUIRE(net.put(0, "app", {set("t/v", "x")}).has_value());
+    net.kill(1);
+    net.kill(2);
+    net.declare(1, MemberState::dead);
+    const auto put_takes = [&] {
+        const auto begin = net.now;
+        const auto status = net.put(0, "app", {set("t/v", "y")});
+        CHECK(status.error().code == Errc::unavailable);
+        return millis_of(net.now - begin);
+    };
+    const auto get_takes = [&] {
+        const auto begin = net.now;
+        const auto done = net.get(0, "app", Query::one("t/v"));
+        CHECK(done.rows.error().code == Errc::unavailable);
+        return millis_of(net.now - begin);
+    };
+    net.declare(2, MemberState::suspect);
+    CHECK(put_takes() >= 5000);
+    CHECK(get_takes() >= 2000);
+    // Membership makes up its mind while they wait.
+    const auto write = net.begin_put(0, "app", {set("t/v", "y")});
+    net.run_for(100ms);
+    CHECK_FALSE(net.at(0).puts.contains(write));
+    net.declare(2, MemberState::stopping);
+    net.run_for(1ms);
+    REQUIRE(net.at(0).puts.contains(write));
+    CHECK(net.at(0).puts.at(write).error().what.find("n2, stopping") != std::string::npos);
+    CHECK(put_takes() < 10);
+    CHECK(get_takes() < 10);
+    net.start(1);
+    net.run_for(1s);
+    CHECK(net.put(0, "app", {set("t/v", "z")}).has_value());
+    CHECK(net.value(0, "app", "t/v") == "z");
+}
+
+TEST_CASE("owners that a node only remembers are waited for") {
+    // A node that was just started knows its fellow owners from its disk, as dead until they answer; they do
+    // so within a moment, and its first clients must not be sent away.
+    Net net(32);
+    for (std::uint64_t n = 0; n < 3; ++n) net.start(n);
+    net.run_for(1s);
+    REQUIRE(net.put(0, "app", {set("t/v", "x")}).has_value());
+    net.kill(0);
+    for (const std::uint64_t n : {1U, 2U}) net.at(n).member.state = MemberState::dead;  // as remembered
+    net.start(0);
+    const auto write = net.begin_put(0, "app", {set("t/v", "y")});
+    net.run_for(300ms);
+    for (const std::uint64_t n : {1U, 2U}) net.declare(n, MemberState::alive);
+    net.run_for(1s);
+    REQUIRE(net.at(0).puts.contains(write));
+    CHECK(net.at(0).puts.at(write).has_value());
+}
+
 TEST_CASE("without a quorum nothing is promised, and the error says who is missing") {
     Net net(3);
     for (std::uint64_t n = 0; n < 3; ++n) net.start(n);
