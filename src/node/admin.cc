@@ -43,6 +43,11 @@ double rounded_ms(Duration d) {
     return std::round(seconds_of(d) * 1e6) / 1e3;
 }
 
+/// The dial has ended: somebody refused it, or nobody is there. A link that broke may come up the next time.
+bool is_definite(transport::SendFailure failure) {
+    return failure != transport::SendFailure::overflow && failure != transport::SendFailure::link_lost;
+}
+
 /// Asking again would not help.
 bool is_refusal(transport::SendFailure failure) {
     using F = transport::SendFailure;
@@ -396,7 +401,8 @@ void Admin::join(const std::string& body, OnAdminAnswer answer) {
         for (const Member& member : members) met = met || (member.gossip == address && member.reachable());
         const auto failed = mesh_.last_failure(address);
         const bool refused = failed && is_refusal(failed->failure);
-        if (!met && !refused && core_.now() < wait->end) {
+        const bool over = failed && is_definite(failed->failure);
+        if (!met && !over && core_.now() < wait->end) {
             wait->timer->set(100ms);
             return;
         }
@@ -408,6 +414,8 @@ void Admin::join(const std::string& body, OnAdminAnswer answer) {
                 answer(error(409, "itself", itself(address) + ", or runs with a copy of its data directory"));
             } else if (refused) {
                 answer(error(409, "refused", failed->why));
+            } else if (over) {
+                answer(error(504, "unreachable", failed->why));
             } else {
                 answer(error(504, "timeout", failed ? failed->why : "no answer from " + address.str() +
                                                         "; is it the gossip address of a member?"));

@@ -505,7 +505,9 @@ def test_joins_that_cannot_be_say_why_at_once():
         node, member = mesh.nodes
         for address, words in ((node.ready["gossip"], "is this node itself"),
                                (member.ready["transfer"], "dial the port for gossip"),
-                               (member.ready["http"], "is an HTTP port")):
+                               (member.ready["http"], "is an HTTP port"),
+                               ("127.0.0.1:1", "refused"),
+                               ("no.such.host.invalid:7946", "no.such.host.invalid")):
             began = time.monotonic()
             joined = node.cli("join", address, code=1)
             check(words in joined.stderr, f"join {address}: {joined.stderr}")
