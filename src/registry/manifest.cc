@@ -233,6 +233,8 @@ ApiResult<Manifest> parse_manifest(ByteView bytes, std::string_view content_type
     if (too_deep(text)) {
         return invalid("the manifest nests deeper than " + std::to_string(kMaxJsonDepth));
     }
+    // RFC 8259, 8.1: must not be added. The parser passes over it; clients that read the bytes anew may not.
+    if (text.starts_with("\xef\xbb\xbf")) return invalid("the manifest begins with a byte order mark");
     const Json json = Json::parse(text, nullptr, false);
     if (json.is_discarded()) return invalid("the manifest is not JSON");
     if (!json.is_object()) return invalid("the manifest is not a JSON object");

@@ -167,6 +167,9 @@ def test_manifests_that_are_none():
         def put(body, kind=MANIFEST, reference="t"):
             return node.request("PUT", f"/v2/m/m/manifests/{reference}", body, {"Content-Type": kind})
         equal(put(b"not json").status, 400, "not JSON")
+        empty_index = b'{"schemaVersion":2,"mediaType":"%s","manifests":[]}' % INDEX.encode()
+        answer = put(b"\xef\xbb\xbf" + empty_index, INDEX)
+        equal((answer.status, answer.code()), (400, "MANIFEST_INVALID"), "a byte order mark")
         equal(put(b"[" * 100_000).status, 400, "a JSON bomb")
         big = put(b'{"schemaVersion":2,"x":"' + b"a" * (4 << 20) + b'"}')
         check(big.status in (400, 413), f"over 4 MiB: {big.status}")

@@ -136,6 +136,7 @@ TEST_CASE("what is no manifest is refused with a sentence") {
                                   "{}",
                                   R"({"schemaVersion":2})",
                                   "\xff\xfe",
+                                  "\xef\xbb\xbf" + image({}),  // the parser passes over it, clients may not
                                   R"({"schemaVersion":1,"config":)" + kConfig + "}",
                                   R"({"config":)" + kConfig + "}",
                                   R"({"schemaVersion":"2","config":)" + kConfig + "}",
