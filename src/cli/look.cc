@@ -29,9 +29,18 @@ std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
 
 std::string bytes_at(const Json& json, Path path) { return human_bytes(number_at(json, path)); }
 
+/// What is piped somewhere stays one line; `indent` columns stand before each.
+std::vector<std::string> fit_terminal(const std::string& text, int indent, const Console& console) {
+    if (!console.terminal) return {text};
+    return wrapped(text, static_cast<std::size_t>(std::max(console.width - indent, 8)));
+}
+
 void print_status(const Json& status, const Console& console) {
     const auto line = [&](std::string_view name, const std::string& text) {
-        console.out << console.paint(fmt::format("{:<9}", name), Style::dim) << text << '\n';
+        for (const std::string& part : fit_terminal(text, 9, console)) {
+            console.out << console.paint(fmt::format("{:<9}", name), Style::dim) << part << '\n';
+            name = "";
+        }
     };
     const std::string state = text_at(status, {"state"});
     const Json& members = at(status, {"members"});
@@ -90,15 +99,15 @@ void print_status(const Json& status, const Console& console) {
 
 void print_peers(const Json& peers, const Console& console) {
     Table table({{"NAME", false, 8, 0},
-                 {"ID", false, 0, 3},
+                 {"ID", false, 0, 4},
                  {"STATE", false, 0, 0},
-                 {"ZONE", false, 4, 4},
-                 {"ADDRESS", false, 12, 2},
-                 {"RTT", true, 0, 5},
-                 {"VIA", false, 0, 6},
-                 {"FROM IT", true, 0, 0},
-                 {"TO IT", true, 0, 0},
-                 {"SINCE", true, 0, 7}});
+                 {"ZONE", false, 4, 5},
+                 {"ADDRESS", false, 12, 3},
+                 {"RTT", true, 0, 6},
+                 {"VIA", false, 0, 7},
+                 {"FROM IT", true, 0, 1},
+                 {"TO IT", true, 0, 2},
+                 {"SINCE", true, 0, 8}});
     for (const Json& peer : peers) {
         const std::string state = text_at(peer, {"state"});
         const bool self = flag_at(peer, {"self"});
@@ -183,10 +192,10 @@ Exit show_blobs(const Invocation& invocation, const AdminClient& node, const Con
         console.out << pretty(answer.json) << '\n';
         return Exit::done;
     }
-    Table table({{"DIGEST", false, 19, 0},
+    Table table({{"DIGEST", false, 9, 0},
                  {"SIZE", true, 0, 0},
-                 {"HERE", false, 0, 0},
-                 {"KIND", false, 0, 1}});
+                 {"HERE", false, 0, 1},
+                 {"KIND", false, 0, 2}});
     for (const Json& blob : answer.json) {
         const bool complete = flag_at(blob, {"complete"});
         const std::uint64_t size = number_at(blob, {"size"});
@@ -224,12 +233,13 @@ Exit show_blob(const Invocation& invocation, const AdminClient& node, const Cons
     const bool size_known = at(blob, {"size"}).is_number();
     const std::uint64_t have = complete ? chunks : number_at(blob, {"have"});
     const std::string of_all = size_known ? grouped(have) + " of " + counted(chunks, "chunk") : counted(have, "chunk");
-    console.out << console.paint(text_at(blob, {"digest"}), Style::bold) << '\n'
-                << (size_known ? human_bytes(number_at(blob, {"size"})) + ", " + counted(chunks, "chunk") + " of " +
-                                     bytes_at(blob, {"chunk_size"})
-                               : std::string("size not known"))
-                << "; here: "
-                << (complete ? console.paint("complete", Style::good) : console.paint(of_all, Style::warning)) << '\n';
+    const std::string whole = size_known ? human_bytes(number_at(blob, {"size"})) + ", " + counted(chunks, "chunk") +
+                                               " of " + bytes_at(blob, {"chunk_size"})
+                                         : std::string("size not known");
+    const std::string here = complete ? console.paint("complete", Style::good) : console.paint(of_all, Style::warning);
+    for (const std::string& text : {console.paint(text_at(blob, {"digest"}), Style::bold), whole + "; here: " + here}) {
+        for (const std::string& line : fit_terminal(text, 0, console)) console.out << line << '\n';
+    }
     const std::string map = chunk_line(text_at(blob, {"map"}), chunks, kMapColumns);
     if (!map.empty()) console.out << '[' << map << "]\n";
     const auto name_of_node = [](const Json& row) {
@@ -239,16 +249,16 @@ Exit show_blob(const Invocation& invocation, const AdminClient& node, const Cons
         if (id == "upstream" || id == "client") return id;
         return name.empty() ? id.substr(0, 8) : name + " (" + id.substr(0, 8) + ")";
     };
-    Table holders({{"HOLDER", false, 12, 0}, {"CHUNKS", true, 0, 0}, {"STATE", false, 0, 0}});
+    Table holders({{"HOLDER", false, 8, 0}, {"CHUNKS", true, 0, 1}, {"STATE", false, 0, 0}});
     for (const Json& row : at(blob, {"holders"})) {
         const bool whole = flag_at(row, {"complete"});
         holders.add({{or_dash(name_of_node(row))},
                      {at(row, {"chunks"}).is_number() ? grouped(number_at(row, {"chunks"})) : "-"},
                      {whole ? "complete" : "partial", whole ? Style::good : Style::warning}});
     }
-    Table sources({{"CAME FROM", false, 12, 0},
-                   {"VIA", false, 0, 0},
-                   {"CHUNKS", true, 0, 0},
+    Table sources({{"CAME FROM", false, 8, 0},
+                   {"VIA", false, 0, 2},
+                   {"CHUNKS", true, 0, 1},
                    {"BYTES", true, 0, 0}});
     for (const Json& row : at(blob, {"sources"})) {
         sources.add({{or_dash(name_of_node(row))},

@@ -4,6 +4,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <iostream>
 
@@ -107,6 +108,46 @@ std::string fitted(std::string_view text, std::size_t columns) {
         i = next;
     }
     return out + "…";
+}
+
+std::vector<std::string> wrapped(std::string_view text, std::size_t columns) {
+    columns = std::max<std::size_t>(columns, 1);
+    std::vector<std::string> lines(1);
+    std::size_t used = 0;    // columns of the last line
+    std::size_t blank = 0;   // where its last blank is, in bytes; 0: none to break at
+    std::size_t behind = 0;  // columns behind that blank
+    for (std::size_t i = 0; i < text.size();) {
+        std::size_t next = i + 1;
+        const bool colour = text[i] == '\033';
+        if (colour) next = std::min(text.find('m', i), text.size() - 1) + 1;
+        while (!colour && next < text.size() && (static_cast<unsigned char>(text[next]) & 0xc0) == 0x80) ++next;
+        if (!colour && used == columns) {
+            std::string rest;
+            if (text[i] == ' ') {
+                i = next;
+                behind = 0;
+            } else if (blank > 0) {
+                rest = lines.back().substr(blank + 1);
+                lines.back().resize(blank);
+            } else {
+                behind = 0;
+            }
+            lines.push_back(std::move(rest));
+            used = behind;
+            blank = 0;
+            continue;
+        }
+        if (text[i] == ' ' && used > 0) {
+            blank = lines.back().size();
+            behind = 0;
+        } else if (!colour) {
+            ++behind;
+        }
+        lines.back() += text.substr(i, next - i);
+        used += colour ? 0 : 1;
+        i = next;
+    }
+    return lines;
 }
 
 }  // namespace fastreg::cli

@@ -5,6 +5,7 @@
 #include <iosfwd>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/instant.h"
 
@@ -45,6 +46,8 @@ void pause_for(Duration span);
 [[nodiscard]] std::string safe(std::string_view text);
 /// Columns that UTF-8 text takes, one a code point.
 [[nodiscard]] std::size_t columns_of(std::string_view text);
+/// Lines of at most that many columns, broken at blanks, and in the middle of a longer word; colours take none.
+[[nodiscard]] std::vector<std::string> wrapped(std::string_view text, std::size_t columns);
 /// At most that many columns; what was cut is marked by an ellipsis.
 [[nodiscard]] std::string fitted(std::string_view text, std::size_t columns);
 

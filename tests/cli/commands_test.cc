@@ -79,6 +79,37 @@ TEST_CASE("peers has one row a member and fits the terminal") {
     CHECK(parsed(run_cli({"peers", "--json", "--data-dir", fake.data_dir()})) == json::parse(kPeers));
 }
 
+TEST_CASE("what a narrow terminal shows is no wider than it is") {
+    // Half a screen beside an editor; lines that wrap make a table unreadable.
+    const std::string page = R"({"blobs":[{"digest":")" + kDigest +
+                             R"(","size":999999,"complete":true,"bytes":999999,"home":true}],"next":null})";
+    const std::string blob = R"({"digest":")" + kDigest + R"(","size":123456789,"chunk_size":131072,"chunks":942,
+        "complete":true,"have":942,"home":true,
+        "holders":[{"node_id":"00112233445566778899aabbccddeeff","name":"web-1","complete":true,"chunks":942}],
+        "sources":[{"node_id":"ffeeddccbbaa99887766554433221100","name":"a-name-of-some-length",
+                    "transport":"tcp","chunks":942,"bytes":123456789}]})";
+    const FakeNode fake(Script{{"GET /v1/status", {json_reply(200, kStatus)}},
+                               {"GET /v1/peers", {json_reply(200, kPeers)}},
+                               {"GET /v1/blobs?limit=1000", {json_reply(200, page)}},
+                               {"GET /v1/blobs/" + kDigest, {json_reply(200, blob)}}});
+    for (const std::size_t width : {20U, 30U, 40U, 60U, 80U}) {
+        for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
+                 {"status"}, {"peers"}, {"blobs"}, {"blob", kDigest}}) {
+            auto all = words;
+            all.insert(all.end(), {"--data-dir", fake.data_dir()});
+            const Ran shown = run_cli(all, static_cast<int>(width), true);
+            REQUIRE(shown.code() == 0);
+            std::istringstream in(shown.out);
+            for (std::string line; std::getline(in, line);) {
+                CAPTURE(line);
+                CHECK(columns_of(line) <= width);
+            }
+        }
+    }
+    const Ran piped = run_cli({"status", "--data-dir", fake.data_dir()}, 40);
+    CHECK(piped.says("web-1  00112233445566778899aabbccddeeff  cluster default"));  // scripts read lines
+}
+
 TEST_CASE("peers --watch redraws, and with --json gives one document a line") {
     const FakeNode fake(Script{{"GET /v1/peers", {json_reply(200, kPeers), json_reply(200, "[]")}}});
     const Ran watched =

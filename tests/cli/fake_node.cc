@@ -117,10 +117,10 @@ FakeNode::~FakeNode() {
     ::waitpid(child_, nullptr, 0);
 }
 
-Ran run_cli(const std::vector<std::string>& words, int width) {
+Ran run_cli(const std::vector<std::string>& words, int width, bool terminal) {
     std::ostringstream out;
     std::ostringstream err;
-    const Console console{out, err, width, false, false};
+    const Console console{out, err, width, false, terminal};
     Ran ran;
     ran.exit = run(words, console, Pace{1ms, 1ms});
     ran.out = out.str();

@@ -62,6 +62,6 @@ struct Ran {
         return out.find(text) != std::string::npos || err.find(text) != std::string::npos;
     }
 };
-[[nodiscard]] Ran run_cli(const std::vector<std::string>& words, int width = 100);
+[[nodiscard]] Ran run_cli(const std::vector<std::string>& words, int width = 100, bool terminal = false);
 
 }  // namespace fastreg::cli::test

@@ -77,6 +77,28 @@ TEST_CASE("widths count characters, not bytes") {
     CHECK(fitted("abc", 1) == "…");
 }
 
+TEST_CASE("lines are broken at blanks, and colours take no columns") {
+    // A line that the terminal breaks itself runs over its neighbours' columns.
+    using Lines = std::vector<std::string>;
+    CHECK(wrapped("one two three", 7) == Lines{"one two", "three"});
+    CHECK(wrapped("one two three", 8) == Lines{"one two", "three"});
+    CHECK(wrapped("one two three", 13) == Lines{"one two three"});
+    CHECK(wrapped("abcdefgh", 3) == Lines{"abc", "def", "gh"});
+    CHECK(wrapped("a bcdefgh i", 4) == Lines{"a", "bcde", "fgh", "i"});
+    CHECK(wrapped("", 4) == Lines{""});
+    CHECK(wrapped("\033[32mone\033[0m two", 4) == Lines{"\033[32mone\033[0m", "two"});
+    for (std::size_t columns = 1; columns < 40; ++columns) {
+        std::string all;
+        for (const auto& line : wrapped("node-1  0011223344556677  cluster K\xc3\xb6ln and more", columns)) {
+            CHECK(columns_of(line) <= columns);
+            for (const char c : line) {
+                if (c != ' ') all += c;
+            }
+        }
+        CHECK(all == "node-10011223344556677clusterK\xc3\xb6lnandmore");
+    }
+}
+
 TEST_CASE("numbers read as people say them") {
     CHECK(human_span(0) == "0s");
     CHECK(human_span(59) == "59s");
