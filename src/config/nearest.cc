@@ -42,6 +42,9 @@ std::string folded(std::string_view word) {
         if (c >= 'A' && c <= 'Z') c = static_cast<char>(c - 'A' + 'a');
         if (c == '_' || c == '.') c = '-';
     }
+    // What all variables begin with makes no two of them alike.
+    constexpr std::string_view kVariable = "fastreg-";
+    if (out.starts_with(kVariable)) out.erase(0, kVariable.size());
     return out;
 }
 

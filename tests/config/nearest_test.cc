@@ -1,6 +1,8 @@
 // Which key a misspelt one is taken for.
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "config/keys.h"
 #include "config/nearest.h"
 
@@ -24,6 +26,13 @@ TEST_CASE("a slip of the pen is answered with the key that was meant") {
     CHECK(near(std::string(100'000, 'x')) == "none");
     CHECK(near("nam") == "name");
     CHECK(near("pin") == "none");  // two letters of three are a guess
+    for (std::string& name : known) {
+        std::ranges::replace(name, '.', '_');
+        std::ranges::replace(name, '-', '_');
+        name = "FASTREG_" + name;
+    }
+    CHECK(near("FASTREG_FOO") == "none");  // it was taken for FASTREG_ZONE: the first letters are always right
+    CHECK(near("FASTREG_REPLICA") == "FASTREG_replicas");
 }
 
 TEST_CASE("what is not in this version is said so, however it is spelled") {
