@@ -87,7 +87,7 @@ std::optional<store::PartialInfo> partial_of(const store::Store& store, const Di
 }
 
 /// Who sent it: remembered in this run only.
-Json sources_of(Core& core, const Digest& digest, const std::optional<store::BlobInfo>& info,
+Json sources_of(Core& core, const Mesh& mesh, const Digest& digest, const std::optional<store::BlobInfo>& info,
                 const std::optional<transfer::BlobStatus>& live) {
     const auto* shares = core.downloads().sources(digest);
     if (live) shares = &live->sources;
@@ -97,7 +97,7 @@ Json sources_of(Core& core, const Digest& digest, const std::optional<store::Blo
             const Member* member = core.gossip().find(share.node);
             sources.push_back({{"node_id", share.node.str()},
                                {"name", member != nullptr ? member->name : std::string()},
-                               {"transport", "tcp"},
+                               {"transport", transport::name_of(mesh.road_with(share.node))},
                                {"chunks", share.chunks},
                                {"bytes", share.bytes}});
         }
@@ -378,7 +378,7 @@ void Admin::blob(const Digest& digest, OnAdminAnswer answer) {
                    {"map", partly ? Json(to_hex(part.to_bytes())) : Json()},
                    {"home", info && info->home},
                    {"holders", std::move(who)},
-                   {"sources", sources_of(core_, digest, info, live)}}));
+                   {"sources", sources_of(core_, mesh_, digest, info, live)}}));
     });
 }
 

