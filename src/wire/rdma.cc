@@ -6,13 +6,13 @@
 namespace fastreg::wire {
 namespace {
 
-constexpr std::string_view kMagic = "FRR1";
+constexpr std::string_view kRdmaMagic = "FRR1";
 constexpr std::size_t kRejectTextMax = kRdmaRejectSize - 12;
 constexpr std::uint8_t kKeyed = 1;
 
 enum class Type : std::uint8_t { proof = 1, request = 2, done = 3, nack = 4, cancel = 5 };
-constexpr std::uint8_t kUrgent = 1;
-constexpr std::uint8_t kWhole = 1;
+constexpr std::uint8_t kRdmaUrgent = 1;
+constexpr std::uint8_t kRdmaWhole = 1;
 
 /// Fields one after the other.
 class Writer {
@@ -73,7 +73,7 @@ tl::unexpected<Error> malformed(std::string what) { return fail(Errc::protocol, 
 
 /// Magic, version, flags and depth stand first in both Hello and Welcome.
 Result<std::pair<bool, std::uint16_t>> read_head(Reader& in) {
-    if (as_text(in.take(kMagic.size())) != kMagic) return malformed("does not begin as FastReg's do");
+    if (as_text(in.take(kRdmaMagic.size())) != kRdmaMagic) return malformed("does not begin as FastReg's do");
     const auto version = in.number<std::uint8_t>();
     if (version != kRdmaVersion) {
         return malformed("is of version " + std::to_string(version) + ", and this node speaks " +
@@ -88,7 +88,7 @@ Result<std::pair<bool, std::uint16_t>> read_head(Reader& in) {
 template <class Greeting>
 Writer write_greeting(const Greeting& greeting) {
     Writer out(kRdmaHelloSize);
-    out.raw(as_bytes(kMagic)).number(kRdmaVersion);
+    out.raw(as_bytes(kRdmaMagic)).number(kRdmaVersion);
     out.number<std::uint8_t>(greeting.keyed ? kKeyed : 0).number(greeting.depth);
     out.number(greeting.cluster_hash).raw(greeting.node_id.bytes).raw(greeting.nonce);
     return out;
@@ -117,7 +117,7 @@ RdmaMac shortened(const Mac& key, const Bytes& text) {
     return half;
 }
 
-void append(Bytes& to, ByteView bytes) { to.insert(to.end(), bytes.begin(), bytes.end()); }
+void add_bytes(Bytes& to, ByteView bytes) { to.insert(to.end(), bytes.begin(), bytes.end()); }
 
 /// A label, then the words: Hello without or with its MAC, and so on.
 Bytes labelled(std::string_view label) {
@@ -133,10 +133,10 @@ Bytes unsigned_part(const RdmaHello& hello) {
 
 Bytes both(std::string_view label, const RdmaHello& hello, const RdmaWelcome& welcome) {
     Bytes text = labelled(label);
-    append(text, encode_rdma_hello(hello));
+    add_bytes(text, encode_rdma_hello(hello));
     RdmaWelcome bare = welcome;
     bare.mac = {};
-    append(text, encode_rdma_welcome(bare));
+    add_bytes(text, encode_rdma_welcome(bare));
     return text;
 }
 
@@ -146,7 +146,7 @@ Bytes encode(const RdmaProof& m) {
 }
 
 Bytes encode(const RdmaRequest& m) {
-    return Writer(kRdmaMessageMax).number(Type::request).number<std::uint8_t>(m.urgent ? kUrgent : 0)
+    return Writer(kRdmaMessageMax).number(Type::request).number<std::uint8_t>(m.urgent ? kRdmaUrgent : 0)
         .number<std::uint8_t>(static_cast<std::uint8_t>(m.digest.alg)).number<std::uint8_t>(0)
         .number(m.generation).number(m.request).number(m.address).number(m.key).number(m.room)
         .number(m.blob_size).number(m.chunk).number<std::uint32_t>(0).raw(m.digest.value)
@@ -161,7 +161,7 @@ Bytes encode(const RdmaDone& m) {
 Bytes encode(const RdmaNack& m) {
     FR_ASSERT(m.try_instead.size() <= kRdmaTryMax);
     Writer out(kRdmaInlineMax);
-    out.number(Type::nack).number(m.why).number<std::uint8_t>(m.whole ? kWhole : 0)
+    out.number(Type::nack).number(m.why).number<std::uint8_t>(m.whole ? kRdmaWhole : 0)
         .number(static_cast<std::uint8_t>(m.try_instead.size())).number(m.generation).number(m.request);
     for (const NodeId& node : m.try_instead) out.raw(node.bytes);
     return out.padded(kRdmaInlineMax);
@@ -174,7 +174,7 @@ Bytes encode(const RdmaCancel& m) {
 
 Result<RdmaMessage> read_request(Reader& in, std::uint8_t flags, std::uint8_t alg) {
     RdmaRequest m;
-    m.urgent = (flags & kUrgent) != 0;
+    m.urgent = (flags & kRdmaUrgent) != 0;
     m.generation = in.number<std::uint32_t>();
     m.request = in.number<RequestId>();
     m.address = in.number<std::uint64_t>();
@@ -201,7 +201,7 @@ Result<RdmaMessage> read_nack(Reader& in, std::uint8_t why, std::uint8_t flags, 
     if (why < 1 || why > 3) return malformed("refuses for an unknown reason");
     if (count > kRdmaTryMax) return malformed("names too many nodes");
     m.why = static_cast<RdmaNack::Why>(why);
-    m.whole = (flags & kWhole) != 0;
+    m.whole = (flags & kRdmaWhole) != 0;
     m.generation = in.number<std::uint32_t>();
     m.request = in.number<RequestId>();
     for (std::uint8_t i = 0; i < count; ++i) in.raw(m.try_instead.emplace_back().bytes);
@@ -218,8 +218,8 @@ Result<RdmaHello> decode_rdma_hello(ByteView data) { return read_greeting<RdmaHe
 
 RdmaMac rdma_hello_mac(const Mac& key, const RdmaHello& hello, NodeId to) {
     Bytes text = labelled("fastreg rdma hello");
-    append(text, to.bytes);
-    append(text, unsigned_part(hello));
+    add_bytes(text, to.bytes);
+    add_bytes(text, unsigned_part(hello));
     return shortened(key, text);
 }
 
@@ -241,7 +241,7 @@ RdmaMac rdma_proof_mac(const Mac& key, const RdmaHello& hello, const RdmaWelcome
 
 Bytes encode_rdma_reject(const RdmaReject& reject) {
     const std::string text = reject.text.substr(0, kRejectTextMax);
-    return Writer(kRdmaRejectSize).raw(as_bytes(kMagic)).number(kRdmaVersion)
+    return Writer(kRdmaRejectSize).raw(as_bytes(kRdmaMagic)).number(kRdmaVersion)
         .number(static_cast<std::uint8_t>(reject.code)).number(static_cast<std::uint16_t>(text.size()))
         .raw(as_bytes(text)).padded(kRdmaRejectSize);
 }
@@ -249,7 +249,7 @@ Bytes encode_rdma_reject(const RdmaReject& reject) {
 std::optional<RdmaReject> decode_rdma_reject(ByteView data) {
     if (data.size() < 8) return std::nullopt;
     Reader in(data);
-    if (as_text(in.take(kMagic.size())) != kMagic) return std::nullopt;
+    if (as_text(in.take(kRdmaMagic.size())) != kRdmaMagic) return std::nullopt;
     (void)in.number<std::uint8_t>();
     RdmaReject reject;
     const auto code = in.number<std::uint8_t>();
