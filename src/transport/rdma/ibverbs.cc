@@ -4,10 +4,13 @@
 #include <fcntl.h>
 #include <ifaddrs.h>
 #include <infiniband/verbs.h>
+#include <linux/capability.h>
 #include <net/if.h>
 #include <netdb.h>
 #include <rdma/rdma_cma.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -36,6 +39,18 @@ constexpr std::uint8_t kReceiverNotReadyTries = 3;
 constexpr std::uint8_t kTries = 7;
 
 tl::unexpected<Error> failed(std::string doing) { return fail(Errc::network, std::move(doing), errno); }
+
+/// Who is not root may pin beyond RLIMIT_MEMLOCK where the program's file permits CAP_IPC_LOCK (Dockerfile.rdma) and
+/// the container has it, but only once it takes the capability up. Of the calling thread alone, and before it opens a
+/// device: the kernel refuses a descriptor of RDMA to a thread whose capabilities are others than when it was opened.
+void take_up_ipc_lock() {
+    __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+    std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
+    constexpr std::uint32_t lock = 1U << CAP_IPC_LOCK;
+    if (::syscall(SYS_capget, &header, sets.data()) != 0 || (sets[0].permitted & lock) == 0) return;
+    sets[0].effective |= lock;
+    (void)::syscall(SYS_capset, &header, sets.data());
+}
 
 void set_nonblocking(int fd) {
     const int flags = ::fcntl(fd, F_GETFL);
@@ -373,6 +388,7 @@ IbVerbs::~IbVerbs() = default;
 Result<std::unique_ptr<IbVerbs>> IbVerbs::open(Options options) {
     auto impl = std::make_unique<Impl>();
     impl->options = options;
+    take_up_ipc_lock();
     int count = 0;
     impl->contexts = rdma_get_devices(&count);
     if (impl->contexts == nullptr || count == 0) {
