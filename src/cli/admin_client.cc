@@ -124,7 +124,7 @@ Result<AdminReply> read_reply(int fd, Instant deadline) {
                       parser.feed(ByteView(block).first(static_cast<std::size_t>(n))));
         if (done) break;
     }
-    return AdminReply{parser.status(), parser.take_body()};
+    return AdminReply{parser.status(), parser.take_body(), std::string(parser.headers().get("Date"))};
 }
 
 }  // namespace

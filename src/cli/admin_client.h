@@ -64,6 +64,7 @@ struct AdminTarget {
 struct AdminReply {
     int status = 0;
     std::string body;
+    std::string date;  // as its head says it
 };
 
 /// One answer may be this long; a longer one is an error.

@@ -28,7 +28,7 @@ const CLI::Validator kGiven([](const std::string& text) { return std::string(tex
                             "TEXT");
 
 // Commands that people look for and this version does not have.
-constexpr std::string_view kCommandsToCome[] = {"bench", "doctor", "drain", "gc", "pin", "pull", "unpin", "why"};
+constexpr std::string_view kCommandsToCome[] = {"bench", "drain", "gc", "pin", "pull", "unpin", "why"};
 
 std::string without_value(const std::string& word) { return word.substr(0, word.find('=')); }
 
@@ -90,6 +90,7 @@ class Parser {
         add_settings(*check, false);
         check->add_option("FILE", invocation_.argument)->check(kGiven);
         check->add_flag("--default", invocation_.defaults);
+        add_settings(*add(Command::doctor), false);
         add(Command::version);
     }
 
@@ -270,7 +271,7 @@ class Parser {
         if (version_) invocation_.command = Command::version;
         if (!config_file_.empty()) invocation_.config_file = config_file_;
         const bool client = invocation_.command != Command::serve &&
-                            invocation_.command != Command::config_check;
+                            invocation_.command != Command::config_check && invocation_.command != Command::doctor;
         for (CLI::App* app : {&app_, chosen != nullptr ? chosen->app : nullptr}) {
             if (app == nullptr) continue;
             for (const config::Key& key : config::keys()) {
@@ -327,6 +328,7 @@ std::string_view name_of(Command command) {
         case Command::verify: return "verify";
         case Command::key_show: return "key show";
         case Command::config_check: return "config check";
+        case Command::doctor: return "doctor";
         case Command::version: return "version";
     }
     return "serve";

@@ -24,6 +24,7 @@ enum class Command : std::uint8_t {
     verify,
     key_show,
     config_check,
+    doctor,
     version,
 };
 /// As typed: "status", "key show".

@@ -30,6 +30,9 @@ Doing:
   leave                    tell the others, leave the mesh for good, and stop
   verify [DIGEST]          read blobs back from the disk and check every byte
 
+This machine:
+  doctor                   check ports, disk, limits, clocks, RDMA, clients
+
 Other:
   version                  print the version
   help [COMMAND]           flags and examples of a command, as COMMAND --help;
@@ -42,7 +45,7 @@ Examples:
   fastreg peers --watch                              watch them find each other
 
 Exit codes: 0 done, 1 failed, 2 usage, 3 node not reachable, 4 not found,
-5 partly done.
+5 partly done, or done with warnings.
 )";
 
 constexpr std::string_view kClientFlags =
@@ -252,6 +255,34 @@ Flags:
   -h, --help         this text
 )";
 
+constexpr std::string_view kDoctor =
+    R"(Check this machine, before the first start or when something is wrong: the
+configuration, data directory and free space, cluster key, ports, addresses,
+descriptors, clocks; for RDMA modules, device files, devices, MTU, locked memory
+and a real connection to itself through each active device; and whether Docker,
+containerd and podman know the node. One line a check:
+
+  ok|warn|fail  what - what was seen - what to do
+
+Takes every flag of serve, so that a whole command line can be checked. Nothing
+is changed. The limits are those of this shell: a service has its own, so run it
+as the user, and with the limits, of the service.
+
+Usage:
+  fastreg doctor [FLAGS]
+
+Examples:
+  fastreg doctor
+  fastreg doctor --rdma-enabled --data-dir /srv/fastreg
+  fastreg doctor --json | jq '.checks[] | select(.verdict != "ok")'
+
+Exit code 0: all is well; 1: something failed; 5: warnings only.
+
+Flags:
+  --json             JSON on standard output, for programs
+  -h, --help         this text
+)";
+
 constexpr std::string_view kVersion =
     R"(Print the version.
 
@@ -271,6 +302,7 @@ std::string_view text_of(Command command) {
         case Command::verify: return kVerify;
         case Command::key_show: return kKeyShow;
         case Command::config_check: return kConfigCheck;
+        case Command::doctor: return kDoctor;
         case Command::version: return kVersion;
     }
     return kServe;
@@ -321,7 +353,7 @@ std::string program_help() { return std::string(kProgram); }
 
 std::string command_help(Command command, int width) {
     std::string out(text_of(command));
-    const bool client = command != Command::serve && command != Command::config_check &&
+    const bool client = command != Command::serve && command != Command::config_check && command != Command::doctor &&
                         command != Command::version;
     if (client) out += kClientFlags;
     if (command == Command::serve) {

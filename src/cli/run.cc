@@ -5,6 +5,7 @@
 #include <ostream>
 
 #include "cli/commands.h"
+#include "cli/doctor.h"
 #include "cli/help.h"
 #include "cli/json_view.h"
 #include "cli/sources.h"
@@ -65,6 +66,7 @@ Exit run(std::span<const std::string> arguments, const Console& console, const P
     switch (parsed->command) {
         case Command::serve: return serve(*parsed, console);
         case Command::config_check: return check_config(*parsed, console);
+        case Command::doctor: return examine_machine(*parsed, console);
         case Command::version: return show_version(*parsed, console);
         default: break;
     }

@@ -196,7 +196,7 @@ TEST_CASE("what a later version will have is said to be missing, not misspelt") 
     CHECK(complaint({"--upstream-url", "https://h"}) ==
           "unknown flag '--upstream-url'; pulling through from another registry is not in this version");
     CHECK(complaint({"pin", "x"}) == "unknown command 'pin'; it is not in this version");
-    CHECK(complaint({"doctor"}) == "unknown command 'doctor'; it is not in this version");
+    CHECK(complaint({"gc"}) == "unknown command 'gc'; it is not in this version");
 }
 
 TEST_CASE("what is not known is refused with what was probably meant") {
