@@ -35,6 +35,11 @@
 //                              202 like GET; one run at a time: 409 busy
 //   GET  /v1/verify            200 {"state":"idle"|"running"|"done","checked","total","bytes",
 //                                   "bytes_total","bad":[{"digest","problem","healed"}]}
+//   POST /v1/bench {"peer":NODE_ID,"transport":"tcp"|"rdma","chunk_bytes":N,"depth":N,"seconds":S}
+//                              200 {"peer","transport","chunk_bytes","depth","chunks","bytes","seconds",
+//                                   "bytes_per_second","p50_us","p99_us",
+//                                   "cpu_s_per_gib":{"here","there"}}   when it was measured;
+//                              404 no such member, 409 busy or no RDMA, 502 it broke off, 504 timeout
 //   GET  /v1/key               200 {"key","file"}; only over the unix socket, 403 otherwise
 //   GET  /metrics              200 Prometheus text
 //

@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <charconv>
 #include <map>
 #include <memory>
 
@@ -23,12 +24,21 @@ const CLI::Validator kCount(
     },
     "N");
 
+const CLI::Validator kSpan(
+    [](const std::string& text) -> std::string {
+        double seconds = 0;
+        const auto read = std::from_chars(text.data(), text.data() + text.size(), seconds);
+        const bool number = read.ec == std::errc{} && read.ptr == text.data() + text.size();
+        return number && seconds > 0 && seconds <= 10 ? "" : "'" + text + "' is not a number of seconds up to 10";
+    },
+    "S");
+
 // An unset variable in a script must not make another node or another configuration of it.
 const CLI::Validator kGiven([](const std::string& text) { return std::string(text.empty() ? "is empty" : ""); },
                             "TEXT");
 
 // Commands that people look for and this version does not have.
-constexpr std::string_view kCommandsToCome[] = {"bench", "drain", "gc", "pin", "pull", "unpin", "why"};
+constexpr std::string_view kCommandsToCome[] = {"drain", "gc", "pin", "pull", "unpin", "why"};
 
 std::string without_value(const std::string& word) { return word.substr(0, word.find('=')); }
 
@@ -91,6 +101,12 @@ class Parser {
         check->add_option("FILE", invocation_.argument)->check(kGiven);
         check->add_flag("--default", invocation_.defaults);
         add_settings(*add(Command::doctor), false);
+        CLI::App* bench = add_client(Command::bench);
+        bench->add_option("PEER", invocation_.argument)->required()->check(kGiven);
+        bench->add_option("--transport", invocation_.transports)->check(kGiven);
+        bench->add_option("--size", invocation_.sizes)->check(kGiven);
+        bench->add_option("--depth", invocation_.depths)->check(kGiven);
+        bench->add_option("--seconds", invocation_.seconds)->check(kSpan);
         add(Command::version);
     }
 
@@ -329,6 +345,7 @@ std::string_view name_of(Command command) {
         case Command::key_show: return "key show";
         case Command::config_check: return "config check";
         case Command::doctor: return "doctor";
+        case Command::bench: return "bench";
         case Command::version: return "version";
     }
     return "serve";

@@ -25,6 +25,7 @@ enum class Command : std::uint8_t {
     key_show,
     config_check,
     doctor,
+    bench,
     version,
 };
 /// As typed: "status", "key show".
@@ -40,7 +41,11 @@ struct Invocation {
     bool defaults = false;  // config check: print the default file
     std::uint64_t times = 0;  // peers --watch: stop after so many; 0: never
     std::uint64_t limit = 0;  // blobs: so many at most; 0: all
-    std::string argument;     // blob DIGEST, join ADDR, verify [DIGEST], config check [FILE]
+    double seconds = 0;       // bench: of one measurement; 0: as usual
+    std::string transports;   // bench: "tcp,rdma"; empty: those that both ends have
+    std::string sizes;        // bench: "64KiB,1MiB"; empty: as usual
+    std::string depths;       // bench: "1,4,8"; empty: as usual
+    std::string argument;     // blob DIGEST, join ADDR, verify [DIGEST], config check [FILE], bench PEER
     std::string admin;        // ADDR:PORT, or empty
     std::optional<std::string> config_file;
     std::vector<std::pair<std::string, std::string>> settings;  // {TOML path, text} as typed

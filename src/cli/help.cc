@@ -32,6 +32,7 @@ Doing:
 
 This machine:
   doctor                   check ports, disk, limits, clocks, RDMA, clients
+  bench PEER               measure chunks between this node and another
 
 Other:
   version                  print the version
@@ -283,6 +284,36 @@ Flags:
   -h, --help         this text
 )";
 
+constexpr std::string_view kBench =
+    R"(Measure chunks between this node and another member, by TCP and by RDMA: MiB/s
+by chunk size and number of requests open at once (depth), latency from asking
+for a chunk to its last byte in memory, and CPU seconds per GiB at both ends.
+PEER is a member's name or the beginning of its id. The bytes come from the
+peer's memory, each one is compared here, and nothing reaches a disk.
+
+Usage:
+  fastreg bench [--transport LIST] [--size LIST] [--depth LIST] [--seconds S]
+                PEER [FLAGS]
+
+Examples:
+  fastreg bench node2
+  fastreg bench --transport tcp,rdma --size 64KiB,4MiB --depth 1,8 node2
+  fastreg bench --json 3f2a91c0 | jq '.rows[] | [.chunk_bytes, .depth, .ratio]'
+
+Run it on idle nodes: the CPU time is that of the whole process, and without
+what the kernel does in interrupts. Software RDMA (rxe, siw) proves correctness,
+not speed.
+
+Exit code 5: some of it was measured, and the rest says why not.
+
+Flags:
+  --transport LIST   tcp, rdma or tcp,rdma. Default: those that both ends have
+  --size LIST        chunk sizes, powers of two from 64KiB to 4MiB. Default:
+                     64KiB,256KiB,1MiB,4MiB
+  --depth LIST       requests open at once, 1 to 32. Default: 1,4,8
+  --seconds S        of each measurement, up to 10. Default: 1
+)";
+
 constexpr std::string_view kVersion =
     R"(Print the version.
 
@@ -303,6 +334,7 @@ std::string_view text_of(Command command) {
         case Command::key_show: return kKeyShow;
         case Command::config_check: return kConfigCheck;
         case Command::doctor: return kDoctor;
+        case Command::bench: return kBench;
         case Command::version: return kVersion;
     }
     return kServe;

@@ -84,6 +84,7 @@ Exit run(std::span<const std::string> arguments, const Console& console, const P
         case Command::join: return join_mesh(*parsed, node, console);
         case Command::leave: return leave_mesh(*parsed, node, console, pace);
         case Command::verify: return verify_blobs(*parsed, node, console, pace);
+        case Command::bench: return bench_peer(*parsed, node, console);
         default: return show_key(*parsed, node, console);
     }
 }

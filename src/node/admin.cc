@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/log.h"
+#include "node/bench_admin.h"
 #include "node/rdma_meters.h"
 #include "uv/timer.h"
 
@@ -33,7 +34,7 @@ constexpr Duration kJoinPatience = 8s;
 std::string methods_of(std::string_view path) {
     constexpr std::array<std::string_view, 5> kReads{"/metrics", "/v1/status", "/v1/peers", "/v1/blobs", "/v1/key"};
     if (path == "/v1/verify") return "GET, HEAD, POST";
-    if (path == "/v1/join" || path == "/v1/leave") return "POST";
+    if (path == "/v1/join" || path == "/v1/leave" || path == "/v1/bench") return "POST";
     const bool reads = std::find(kReads.begin(), kReads.end(), path) != kReads.end();
     return reads || path.starts_with("/v1/blobs/") ? "GET, HEAD" : "";
 }
@@ -189,6 +190,7 @@ void Admin::handle(const http::Request& request, std::string body, bool local, O
     if (post && path == "/v1/join") return join(body, std::move(answer));
     if (post && path == "/v1/leave") return leave(answer);
     if (post && path == "/v1/verify") return verify(body, answer);
+    if (post && path == "/v1/bench") return bench(body, answer);
     const std::string allowed = methods_of(path);
     if (allowed.empty()) return answer(error(404, "unknown_path", "this node has no " + path));
     auto refused = error(405, "wrong_method", request.method_name + " is not done here; allowed: " + allowed);
@@ -430,6 +432,24 @@ void Admin::join(const std::string& body, OnAdminAnswer answer) {
 void Admin::leave(const OnAdminAnswer& answer) {
     answer(ok({{"state", "leaving"}}, 202));
     facts_.leave();
+}
+
+void Admin::bench(const std::string& body, const OnAdminAnswer& answer) {
+    const auto refuse = [answer](const Error& why) {
+        const int status = why.code == Errc::not_found                                                  ? 404
+                           : why.code == Errc::busy || why.code == Errc::unsupported                    ? 409
+                           : why.code == Errc::invalid_argument || why.code == Errc::out_of_range ? 400
+                           : why.code == Errc::timeout                                                  ? 504
+                                                                                                        : 502;
+        answer(error(status, name_of(why.code), describe(why)));
+    };
+    const auto order = read_bench_order(body, core_.gossip());
+    if (!order) return refuse(order.error());
+    const auto begun = mesh_.bench(*order, [answer, refuse, order = *order](const Result<BenchResult>& result) {
+        if (!result) return refuse(result.error());
+        answer({200, "application/json", print_bench_result(order, *result)});
+    });
+    if (!begun) refuse(begun.error());
 }
 
 void Admin::verify(const std::string& body, const OnAdminAnswer& answer) {

@@ -66,6 +66,7 @@ class Admin {
     void leave(const OnAdminAnswer& answer);
     void verify(const std::string& body, const OnAdminAnswer& answer);
     void verify_next();
+    void bench(const std::string& body, const OnAdminAnswer& answer);
     [[nodiscard]] AdminAnswer verify_state() const;
     [[nodiscard]] AdminAnswer metrics_page();
 

@@ -83,9 +83,11 @@ Mesh::~Mesh() {
 void Mesh::close() {
     core_ = nullptr;
     timer_.cancel();
+    if (bench_) bench_->close();
     rdma_.reset();
     tcp_.reset();
     router_.reset();
+    bench_.reset();
     control_.reset();
 }
 
@@ -113,10 +115,12 @@ Status Mesh::listen() {
         const Member* member = core_ != nullptr ? core_->gossip().find(peer) : nullptr;
         return member != nullptr ? member->rdma : Endpoint{};
     };
-    router.on_bytes_out = [this](transport::Road road, NodeId to, std::uint64_t bytes) {
-        count(out_, road, to, bytes);
+    router.on_bytes_out = [this](transport::Road road, NodeId to, RequestId request, std::uint64_t bytes) {
+        if (!bench_->serves(to, request)) count(out_, road, to, bytes);
     };
-    router_ = std::make_unique<transport::Router>(static_cast<DataHandler&>(*this), std::move(router));
+    bench_ = std::make_unique<Bench>(loop_, static_cast<DataHandler&>(*this));
+    router_ = std::make_unique<transport::Router>(*bench_, std::move(router));
+    bench_->attach(*router_);
     tcp_ = std::make_unique<transport::TcpTransport>(loop_, data, router_->tcp_events());
     router_->set_tcp(tcp_.get());
     FR_TRY_ASSIGN(const auto transfer_port, tcp_->listen());
@@ -223,6 +227,18 @@ void Mesh::on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purp
 
 // --- chunks ------------------------------------------------------------------------------------
 
+Status Mesh::bench(const BenchOrder& order, Bench::OnEnd on_end) {
+    if (router_ == nullptr) return fail(Errc::unavailable, "this node is stopping");
+    if (order.road == transport::Road::rdma && rdma_ == nullptr) {
+        return fail(Errc::unsupported,
+                    "this node has no RDMA" + (rdma_off_.empty() ? std::string("; --rdma-enabled") : ": " + rdma_off_));
+    }
+    if (order.road == transport::Road::rdma && order.rdma.empty()) {
+        return fail(Errc::unsupported, "the peer has no RDMA; `fastreg doctor` there says why");
+    }
+    return bench_->run(order, std::move(on_end));
+}
+
 void Mesh::send_data(NodeId to, const Endpoint& address, wire::TransferMessage message) {
     if (router_ == nullptr) return;
     router_->send(to, address, std::move(message));
@@ -232,7 +248,7 @@ void Mesh::fetch(Fetch order) {
     if (router_ == nullptr) return;
     const RequestId request = order.request;
     landings_[request] = {order.from, std::move(order.landing), 0};
-    router_->fetch({order.from, order.address, request, order.digest, order.blob_size, order.chunk, order.urgent,
+    router_->fetch({order.from, order.address, false, request, order.digest, order.blob_size, order.chunk, order.urgent,
                     std::make_shared<Sink>(loop_, self_, request)});
 }
 

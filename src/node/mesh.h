@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/metrics.h"
+#include "node/bench.h"
 #include "node/core.h"
 #include "node/net.h"
 #include "transport/control.h"
@@ -67,6 +68,9 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     };
     [[nodiscard]] std::optional<Failure> last_failure(const Endpoint& address) const;
     void forget_failure(const Endpoint& address) { failures_.erase(address.str()); }
+
+    /// Measures chunks of a member; see node/bench.h.
+    [[nodiscard]] Status bench(const BenchOrder& order, Bench::OnEnd on_end);
 
     /// For work of the loop that belongs to no core.
     [[nodiscard]] std::unique_ptr<uv::Timer> make_timer(std::function<void()> on_fired) {
@@ -142,6 +146,7 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     Counter& metric_hash_failures_;
     std::shared_ptr<Mesh*> self_;  // cleared by the destructor; sinks on io threads hold it
     std::unique_ptr<transport::ControlMesh> control_;
+    std::unique_ptr<Bench> bench_;  // what the router tells; passes on what is the node's
     std::unique_ptr<transport::Router> router_;
     std::unique_ptr<transport::TcpTransport> tcp_;
     std::unique_ptr<transport::RdmaTransport> rdma_;

@@ -42,6 +42,7 @@ class FileRef {
 struct FetchOrder {
     NodeId from;
     Endpoint address;  // dialled when there is no link yet
+    bool by_tcp = false;  // whatever else there is
     RequestId request = 0;  // not 0; unique among the open fetches of this node
     Digest digest;
     std::uint64_t blob_size = 0;

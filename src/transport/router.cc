@@ -34,7 +34,7 @@ class Router::FromTcp final : public DataHandler {
         r_.handler_.on_progress(from, plain(request), bytes);
     }
     void on_served(NodeId to, RequestId request, bool ok, std::uint64_t bytes) override {
-        r_.options_.on_bytes_out(Road::tcp, to, bytes);
+        r_.options_.on_bytes_out(Road::tcp, to, request, bytes);
         r_.handler_.on_served(to, request, ok, bytes);
     }
     void on_link_up(NodeId peer) override {
@@ -93,7 +93,7 @@ class Router::FromRdma final : public rdma::RdmaEvents {
     }
     void on_served(NodeId to, RequestId request, bool ok, std::uint64_t bytes) override {
         r_.asked_by_rdma_.erase({to, request});
-        r_.options_.on_bytes_out(Road::rdma, to, bytes);
+        r_.options_.on_bytes_out(Road::rdma, to, request, bytes);
         r_.handler_.on_served(to, request, ok, bytes);
     }
     void on_link_up(NodeId peer) override {
@@ -196,11 +196,11 @@ void Router::send(NodeId to, const Endpoint& address, wire::TransferMessage mess
 
 void Router::fetch(FetchOrder order) {
     FR_ASSERT((order.request & kAgain) == 0);
-    if (road_to(order.from) == Road::rdma) {
+    if (!order.by_tcp && road_to(order.from) == Road::rdma) {
         by_rdma_.insert_or_assign(order.request, order);
         return rdma_->fetch(std::move(order));
     }
-    try_rdma(order.from);
+    if (!order.by_tcp) try_rdma(order.from);
     tcp_->fetch(std::move(order));
 }
 

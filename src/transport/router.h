@@ -47,7 +47,9 @@ class Router final : public DataTransport {
         std::function<Instant()> now;  // the loop's clock
         /// Where a peer takes RDMA connections; empty: nowhere.
         std::function<Endpoint(NodeId)> rdma_of = [](NodeId) { return Endpoint{}; };
-        std::function<void(Road, NodeId to, std::uint64_t bytes)> on_bytes_out = [](Road, NodeId, std::uint64_t) {};
+        /// Of each serve, before the handler hears of its end.
+        std::function<void(Road, NodeId to, RequestId, std::uint64_t bytes)> on_bytes_out =
+            [](Road, NodeId, RequestId, std::uint64_t) {};
     };
 
     Router(DataHandler& handler, Options options);

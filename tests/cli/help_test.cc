@@ -15,7 +15,8 @@ namespace {
 
 constexpr Command kAll[] = {Command::serve, Command::status, Command::peers,    Command::blobs,
                             Command::blob,  Command::join,   Command::leave,    Command::verify,
-                            Command::key_show, Command::config_check, Command::doctor,   Command::version};
+                            Command::key_show, Command::config_check, Command::doctor,
+                            Command::bench, Command::version};
 
 }  // namespace
 
