@@ -233,11 +233,11 @@ Exit show_blob(const Invocation& invocation, const AdminClient& node, const Cons
     const bool size_known = at(blob, {"size"}).is_number();
     const std::uint64_t have = complete ? chunks : number_at(blob, {"have"});
     const std::string of_all = size_known ? grouped(have) + " of " + counted(chunks, "chunk") : counted(have, "chunk");
-    const std::string whole = size_known ? human_bytes(number_at(blob, {"size"})) + ", " + counted(chunks, "chunk") +
+    const std::string what = size_known ? human_bytes(number_at(blob, {"size"})) + ", " + counted(chunks, "chunk") +
                                                " of " + bytes_at(blob, {"chunk_size"})
                                          : std::string("size not known");
     const std::string here = complete ? console.paint("complete", Style::good) : console.paint(of_all, Style::warning);
-    for (const std::string& text : {console.paint(text_at(blob, {"digest"}), Style::bold), whole + "; here: " + here}) {
+    for (const std::string& text : {console.paint(text_at(blob, {"digest"}), Style::bold), what + "; here: " + here}) {
         for (const std::string& line : fit_terminal(text, 0, console)) console.out << line << '\n';
     }
     const std::string map = chunk_line(text_at(blob, {"map"}), chunks, kMapColumns);

@@ -39,6 +39,7 @@ Result<BenchOrder> read_bench_order(std::string_view body, const gossip::Gossip&
     }
     order.peer = *peer;
     order.transfer = member->transfer;
+    order.rdma = member->rdma;
     const std::string transport = text(json, "transport", "tcp");
     if (transport != "tcp" && transport != "rdma") return fail(Errc::invalid_argument, "transport is tcp or rdma");
     order.road = transport == "tcp" ? transport::Road::tcp : transport::Road::rdma;

@@ -128,7 +128,6 @@ Result<SelfTested> run_self_test(const SelfTest& test) {
         up = loop.now();
         FetchOrder order;
         order.from = answers.id;
-        order.rdma = answers.transport->advertised();
         order.request = kRequest;
         order.blob_size = kBlob;
         order.sink = sink;
