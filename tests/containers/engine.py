@@ -1,7 +1,9 @@
 """A dockerd of the test's own: its directories, its socket, its mounts, its processes and, if wanted, its network.
 
-All of it is in namespaces that end with the process, so a test that is killed leaves no container behind.
+All of it is in namespaces that end with the process, so a test that is killed leaves no container behind. As a program
+it makes the base image, if there is none yet.
 """
+import contextlib
 import json
 import os
 import shutil
@@ -37,7 +39,7 @@ def base_tar():
     sources = run("apt-get", "indextargets", "--format", "$(REPO_URI) $(RELEASE) $(COMPONENT)", "Created-By: Packages")
     mirrors = [line.split()[0] for line in sources.splitlines() if line.split()[1:] == ["bookworm", "main"]]
     try:
-        run("debootstrap", "--variant=minbase", "bookworm", work, *mirrors[:1], timeout=280)
+        run("debootstrap", "--variant=minbase", "bookworm", work, *mirrors[:1], timeout=900)
         # The builds ask the same mirror in the same way.
         settings = [line for line in run("apt-config", "dump", "Acquire").splitlines()
                     if line.startswith(("Acquire::http", "Acquire::Check", "Acquire::Retries"))]
@@ -120,4 +122,9 @@ class Engine:
         group = os.path.basename(self.root)
         for top in ["/sys/fs/cgroup", *(f"/sys/fs/cgroup/{name}" for name in os.listdir("/sys/fs/cgroup"))]:
             for folder, _, _ in os.walk(f"{top}/{group}", topdown=False):
-                os.rmdir(folder)
+                with contextlib.suppress(OSError):  # the last of its processes may not be gone yet
+                    os.rmdir(folder)
+
+
+if __name__ == "__main__":
+    print(base_tar())

@@ -47,7 +47,9 @@ void take_up_ipc_lock() {
     __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
     std::array<__user_cap_data_struct, _LINUX_CAPABILITY_U32S_3> sets{};
     constexpr std::uint32_t lock = 1U << CAP_IPC_LOCK;
-    if (::syscall(SYS_capget, &header, sets.data()) != 0 || (sets[0].permitted & lock) == 0) return;
+    if (::syscall(SYS_capget, &header, sets.data()) != 0) return;
+    // Not again where it is in effect, as for root: setting the same counts as a change too.
+    if ((sets[0].permitted & lock) == 0 || (sets[0].effective & lock) != 0) return;
     sets[0].effective |= lock;
     (void)::syscall(SYS_capset, &header, sets.data());
 }
