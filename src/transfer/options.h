@@ -1,5 +1,5 @@
-// The numbers of the transfer rules (docs/PROTOCOL.md, "Transfer"; docs/decisions names the study
-// they come from). A value.
+// The numbers of the transfer rules (docs/PROTOCOL.md, "Transfer"). docs/decisions/0012-numbers-of-the-transfer.md says
+// which come from the study, which were measured since, and which are guesses. A value.
 #pragma once
 
 #include <cstddef>
@@ -31,7 +31,7 @@ struct Options {
 
     // First source.
     std::size_t offer_from = 3;    // downloaders that make offering worth it
-    std::size_t offers_open = 6;   // in total; 4, 8 and more cost 0.5-3 % with 16-32 nodes
+    std::size_t offers_open = 6;   // in total; 4, 9 and more cost 0.4-4 % with 16-32 nodes
 
     // Silence, hedges, failure.
     Duration silent_after = 400ms;  // no byte on outstanding work: move it

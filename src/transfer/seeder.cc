@@ -6,7 +6,7 @@ namespace fastreg::transfer {
 namespace {
 
 constexpr ChunkIndex kWorthOffering = 8;  // chunks
-/// 3 * (streams + 1) with the study's nine streams.
+/// The study's; anything from 12 on is as good (docs/decisions/0012-numbers-of-the-transfer.md).
 constexpr int kReofferAfter = 27;  // chunk times
 constexpr int kLapseAfter = 16;    // chunk times
 constexpr Duration kLapseMin = 200ms;
