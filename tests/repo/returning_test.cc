@@ -33,7 +33,7 @@ std::vector<std::uint64_t> owners_at(Story& story, std::uint64_t n) {
 
 TEST_CASE("of a mesh that lost power all but one node come back: they answer at once, and nothing old") {
     // Else every repository of a mesh of four or more is unreadable for two minutes, though no disk was lost.
-    for (std::uint64_t seed = 1; seed <= 4; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
         for (std::size_t away = 0; away < 3; ++away) {
             CAPTURE(seed);
             CAPTURE(away);
@@ -59,13 +59,13 @@ TEST_CASE("of a mesh that lost power all but one node come back: they answer at 
 }
 
 TEST_CASE("power goes again before the last one is back: the others answer again") {
-    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
         CAPTURE(seed);
         Story story(seed, 5);
         story.write();
         story.net.cut.clear();
         const auto absent = story.owners[0];
-        for (int i = 0; i < 3; ++i) {
+        for (int i = 0; i < 2; ++i) {
             lose_power(story, {absent});
             story.net.run_for(3s);
             story.all_say("new");
@@ -75,7 +75,7 @@ TEST_CASE("power goes again before the last one is back: the others answer again
 
 TEST_CASE("two stay away: nobody answers before they are given up") {
     // Both may be owners, and alone have the last write.
-    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
         CAPTURE(seed);
         Story story(seed, 5);
         auto& net = story.net;
@@ -93,7 +93,7 @@ TEST_CASE("two stay away: nobody answers before they are given up") {
 
 TEST_CASE("who took the place of a lost disk without having its rows is no witness after a power cut") {
     // The old owner knows the old tag, its fellow is away, and the new one could copy from nobody else.
-    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
         CAPTURE(seed);
         Story story(seed, 4 + seed % 3);
         auto& net = story.net;
@@ -103,7 +103,7 @@ TEST_CASE("who took the place of a lost disk without having its rows is no witne
         story.replace(story.owners[2], 50);
         net.run_for(20s);
         story.nobody_says("old");
-        for (int i = 0; i < 3; ++i) {  // its disk is from an earlier run by now
+        for (int i = 0; i < 2; ++i) {  // its disk is from an earlier run by now
             lose_power(story, {story.owners[0]});
             net.run_for(10s);
             story.nobody_says("old");
@@ -148,7 +148,7 @@ TEST_CASE("two owners were away together while others took over: they do not spe
 TEST_CASE("an owner that was given up is no longer remembered, even by who went on") {
     // One was away for its grace, its successor has the last write and then loses its disk, and the third has it and
     // is away: the first and the second remain, and know the old tag only.
-    for (std::uint64_t seed = 1; seed <= 3; ++seed) {
+    for (std::uint64_t seed = 1; seed <= 2; ++seed) {
         CAPTURE(seed);
         Story story(seed, 5);
         auto& net = story.net;
