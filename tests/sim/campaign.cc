@@ -364,7 +364,8 @@ class Campaign {
 Outcome run_seed(std::uint64_t seed, Counts& counts, bool print) {
     log::set_level(print ? log::Level::warn : log::Level::off);
     World world(seed, counts, print);
-    const Plan plan = Plan::draw(world.rng);
+    const Plan plan = Plan::draw(seed, world.rng);
+    ++counts[std::string(size_class(plan.nodes))];
     {
         Campaign campaign(world, plan);
         campaign.run();

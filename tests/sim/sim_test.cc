@@ -64,6 +64,10 @@ TEST_CASE("meshes keep their promises through every fault, and come right when t
     for (const auto& [what, times] : counts) {
         std::printf("%10llu %s\n", static_cast<unsigned long long>(times), what.c_str());
     }
+    for (const auto sizes : kLargeSizes) {
+        INFO(sizes);
+        if (seeds >= kLargeSizes.size() * Plan::kLargeEvery) CHECK(counts[std::string(sizes)] > 0);
+    }
     if (seeds < 60) return;
     // A fault that never strikes tests nothing.
     for (const auto name : kFaultNames) {
