@@ -55,7 +55,9 @@ struct Rig {
     std::vector<std::pair<Road, std::uint64_t>> out;
     Router router{events, {.now = [this] { return now; },
                            .rdma_of = [](NodeId) { return Endpoint{"10.0.0.2", 9999}; },
-                           .on_bytes_out = [this](Road road, NodeId, RequestId, std::uint64_t n) { out.emplace_back(road, n); }}};
+                           .on_bytes_out = [this](Road road, NodeId, RequestId, std::uint64_t n) {
+                               out.emplace_back(road, n);
+                           }}};
     PlayedTcp tcp;
     PlayedRdma rdma;
 };
