@@ -1,9 +1,8 @@
 // The wire alone, for bench/rdma: one node asks another for the same chunk over and over through the shipped
 // RDMA transport - source in its registered slot, nothing stored, nothing hashed, the slot free again at once.
-// or, with "full", stores and checks every chunk as a node does.
 //   rdma_wire serve ADDRESS SIZE                        prints its port; answers until it is killed
 //   rdma_wire pull ADDRESS PORT SIZE DEPTH SECONDS      prints {"bytes": ..., "seconds": ...}
-// Slots are poisoned first; at the end every slot that was used must hold the chunk, whole.
+// Of each chunk the first and the last 64 bytes are compared, and 32 chunks whole at the end.
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
