@@ -71,8 +71,6 @@ struct RealWorld {
     RealNode b;
 };
 
-std::shared_ptr<CollectingSink> sink() { return std::make_shared<CollectingSink>(); }
-
 TEST_CASE("chunks land whole, and a source slot that changes the moment it is released spoils none") {
     // Soft iWARP reads unsignalled writes from their source after they "completed": every byte is checked.
     RealWorld world;

@@ -5,8 +5,6 @@
 namespace fastreg::transport::rdma::test {
 namespace {
 
-std::shared_ptr<CollectingSink> sink() { return std::make_shared<CollectingSink>(); }
-
 /// One node, and a peer whose every word the test says.
 struct Stranger : RdmaWorld {
     Stranger() : victim(add(1)), verbs(fabric) { victim.file = std::make_shared<MemoryFile>(pattern(kBigChunk)); }

@@ -6,8 +6,6 @@
 namespace fastreg::transport::rdma::test {
 namespace {
 
-std::shared_ptr<CollectingSink> sink() { return std::make_shared<CollectingSink>(); }
-
 /// A asks B, which serves pattern(kBigChunk).
 struct Pair : RdmaWorld {
     explicit Pair(const std::function<void(Engine::Options&)>& adjust = {}, LinkLayer layer = LinkLayer::roce)

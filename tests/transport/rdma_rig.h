@@ -12,6 +12,8 @@ namespace fastreg::transport::rdma::test {
 
 using namespace fastreg::transport::test;  // NOLINT(google-build-using-namespace)
 
+inline std::shared_ptr<CollectingSink> sink() { return std::make_shared<CollectingSink>(); }
+
 /// An engine on some verbs, and all that it told.
 struct EngineNode : EngineOwner {
     EngineNode(std::unique_ptr<Verbs> on, unsigned number, const std::function<void(Engine::Options&)>& adjust)
