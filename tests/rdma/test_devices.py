@@ -5,7 +5,7 @@ import re
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from vm import DEVICES, RDMA_TEST, Counts, count, guest  # noqa: E402
+from vm import DEVICES, OUT, Counts, count, guest  # noqa: E402
 
 CYCLES = 2000 if os.environ.get("FR_FULL") else 100
 
@@ -15,7 +15,7 @@ def main():
     for device, (address, _) in DEVICES.items():
         code, output = guest(f"""
             rdma resource show > /run/before
-            FR_RDMA_CYCLES={CYCLES} FR_RDMA_ADDR={address} {RDMA_TEST}; code=$?
+            FR_RDMA_CYCLES={CYCLES} FR_RDMA_ADDR={address} {OUT}/rdma_test; code=$?
             rdma resource show > /run/after
             cmp /run/before /run/after && echo 'resources: the same'
             cat /run/after; exit $code""", 400)

@@ -8,10 +8,10 @@ import tempfile
 import time
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-from vm import FASTREG, ROOT, VM, Counts  # noqa: E402
+from vm import ROOT, VM, Counts, bring  # noqa: E402
 
 MIB = 1 << 20
-NODE = (f"{FASTREG} serve --data-dir /run/node --http-listen 127.0.0.1:8080 --gossip-listen ADDR:7946 "
+NODE = ("/run/out/fastreg serve --data-dir /run/node --http-listen 127.0.0.1:8080 --gossip-listen ADDR:7946 "
         "--transfer-listen ADDR:7947 --advertise-addr ADDR --rdma-enabled --rdma-listen-addr ADDR "
         "--rdma-landing-slots 16 --rdma-source-slots 8 --rdma-ack-timeout 18 --store-min-free 0 --replicas 1 "
         "--cluster-key-file $OUT/key")
@@ -42,7 +42,7 @@ for n in 1 2; do
   touch $OUT/pulling$n
   curl -sf --max-time 200 http://127.0.0.1:8080/v2/a/b/blobs/$(cat $OUT/digest$n) > /run/got
   echo sha256:$(sha256sum /run/got | cut -d' ' -f1) > $OUT/got$n
-  %s status --data-dir /run/node --json > $OUT/status$n
+  $OUT/fastreg status --data-dir /run/node --json > $OUT/status$n
 done
 """
 
@@ -82,7 +82,9 @@ def run(device, net):
     port = 20000 + os.getpid() % 20000 + net
     with tempfile.TemporaryDirectory() as root:
         one, two, monitor = f"{root}/one", f"{root}/two", f"{root}/monitor"
-        os.mkdir(one), os.mkdir(two)
+        for out in (one, two):
+            os.mkdir(out)
+            bring(out)
         first = start(one, f"listen:{port}", monitor,
                       FIRST % (NODE.replace("ADDR", f"10.{net}.0.1"), 64 * MIB))
         second = None
@@ -94,7 +96,7 @@ def run(device, net):
             with open(f"{two}/first-key", "w") as f:
                 f.write(read(one, "key"))
             second = start(two, f"connect:{port}", None,
-                           (SECOND % (NODE.replace("ADDR", f"10.{net}.0.2"), FASTREG)).replace("7X", str(net)))
+                           (SECOND % NODE.replace("ADDR", f"10.{net}.0.2")).replace("7X", str(net)))
             wait_for(f"{two}/status1", 300, first, second)
             wait_for(f"{two}/pulling2", 60, first, second)
             time.sleep(1.5)
