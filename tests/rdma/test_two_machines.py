@@ -42,7 +42,8 @@ for n in 1 2; do
   touch $OUT/pulling$n
   curl -sf --max-time 200 http://127.0.0.1:8080/v2/a/b/blobs/$(cat $OUT/digest$n) > /run/got
   echo sha256:$(sha256sum /run/got | cut -d' ' -f1) > $OUT/got$n
-  $OUT/fastreg status --data-dir /run/node --json > $OUT/status$n
+  $OUT/fastreg status --data-dir /run/node --json > $OUT/status.new
+  mv $OUT/status.new $OUT/status$n
 done
 """
 
