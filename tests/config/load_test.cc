@@ -14,7 +14,7 @@ namespace {
 Sources on_a_machine() {
     Sources sources;
     sources.file_name = "f.toml";
-    sources.machine = {true, "host7", "/root", "", "/work"};
+    sources.machine = {true, "host7", "/root", "", "/srv/w"};
     return sources;
 }
 
@@ -201,17 +201,17 @@ TEST_CASE("a relative path is a whole one from the start") {
     // Logs, status and errors name it, and are read from another directory.
     Sources sources = on_a_machine();
     sources.flags = {{"data-dir", "data/a/"}, {"cluster-key-file", "./keys/k"}};
-    CHECK(load(sources)->data_dir == "/work/data/a");
-    CHECK(load(sources)->cluster_key_file == "/work/keys/k");
+    CHECK(load(sources)->data_dir == "/srv/w/data/a");
+    CHECK(load(sources)->cluster_key_file == "/srv/w/keys/k");
     sources.flags = {{"data-dir", "data"}};
-    CHECK(load(sources)->cluster_key_file == "/work/data/cluster.key");
-    CHECK(load(sources)->admin_socket() == "/work/data/admin.sock");
-    CHECK(absolute("/a/b/", "/work") == "/a/b");
-    CHECK(absolute("/", "/work") == "/");
-    CHECK(absolute("./", "/work") == "/work");
-    CHECK(absolute(".", "/work") == "/work");
-    CHECK(absolute(".//a", "/work") == "/work/a");
-    CHECK(absolute("../a", "/work") == "/work/../a");
+    CHECK(load(sources)->cluster_key_file == "/srv/w/data/cluster.key");
+    CHECK(load(sources)->admin_socket() == "/srv/w/data/admin.sock");
+    CHECK(absolute("/a/b/", "/srv/w") == "/a/b");
+    CHECK(absolute("/", "/srv/w") == "/");
+    CHECK(absolute("./", "/srv/w") == "/srv/w");
+    CHECK(absolute(".", "/srv/w") == "/srv/w");
+    CHECK(absolute(".//a", "/srv/w") == "/srv/w/a");
+    CHECK(absolute("../a", "/srv/w") == "/srv/w/../a");
     CHECK(absolute(".a", "/") == "/.a");
     CHECK(absolute("a", "") == "a");
 }
@@ -243,12 +243,12 @@ TEST_CASE("what is left empty is made from the machine") {
     CHECK(load(sources)->data_dir == "/var/lib/fastreg");
     CHECK(load(sources)->cluster_key_file == "/var/lib/fastreg/cluster.key");
     CHECK(load(sources)->name == "host7");
-    sources.machine = {false, "", "/home/u", "", "/work"};
+    sources.machine = {false, "", "/home/u", "", "/srv/w"};
     CHECK(load(sources)->data_dir == "/home/u/.local/share/fastreg");
     CHECK(load(sources)->name == "node");
     sources.machine.xdg_data_home = "/home/u/xdg";
     CHECK(load(sources)->data_dir == "/home/u/xdg/fastreg");
-    sources.machine = {false, "", "", "", "/work"};
+    sources.machine = {false, "", "", "", "/srv/w"};
     CHECK(has(load(sources).error().what, "--data-dir"));
     sources.flags = {{"data-dir", "/srv/fr//"}};
     CHECK(load(sources)->data_dir == "/srv/fr");
