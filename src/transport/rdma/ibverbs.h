@@ -1,5 +1,5 @@
-// The real verbs: librdmacm and libibverbs, with an owner for every handle. This room's only file that says
-// `ibv_` or `rdma_` is its .cc. The rdma thread only, but open(), which may be called before there is one.
+// The real verbs: librdmacm and libibverbs, with an owner for every handle. The rdma thread only, but open(),
+// which may be called before there is one.
 #pragma once
 
 #include <memory>
