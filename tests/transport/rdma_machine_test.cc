@@ -92,12 +92,12 @@ TEST_CASE("a device is described by its first port, its interface and the file t
 }
 
 TEST_CASE("CAP_IPC_LOCK exceeds the limit of locked memory only in the machine's own user namespace") {
-    const std::string all = "Name:\tx\nCapEff:\t000001ffffffffff\n";
+    const std::string all = "Name:\tx\nCapPrm:\t000001ffffffffff\nCapEff:\t0000000000000000\n";
     const std::string whole = "         0          0 4294967295\n";
     CHECK(may_exceed_memlock(all, whole));
     CHECK_FALSE(may_exceed_memlock(all, "         0     100000      65536\n"));
-    CHECK(may_exceed_memlock("CapEff:\t0000000000004000\n", whole));
-    CHECK_FALSE(may_exceed_memlock("CapEff:\t0000000000003fff\n", whole));
+    CHECK(may_exceed_memlock("CapPrm:\t0000000000004000\n", whole));
+    CHECK_FALSE(may_exceed_memlock("CapPrm:\t0000000000003fff\nCapEff:\t0000000000004000\n", whole));
     CHECK_FALSE(may_exceed_memlock("", whole));
     CHECK_FALSE(may_exceed_memlock(all, ""));
 }

@@ -30,7 +30,7 @@ struct DeviceFile {
 struct LockedMemory {
     static constexpr std::uint64_t kUnlimited = UINT64_MAX;
     std::uint64_t limit = 0;  // RLIMIT_MEMLOCK in bytes, the hard one: a node raises the soft one to it
-    bool may_exceed = false;  // CAP_IPC_LOCK of the machine's own user namespace; soft iWARP minds it not
+    bool may_exceed = false;  // permitted CAP_IPC_LOCK of the machine's own user namespace; soft iWARP minds it not
 };
 
 struct System {
