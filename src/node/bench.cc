@@ -16,7 +16,6 @@ namespace fastreg::node {
 
 using transport::FetchEnd;
 using transport::FetchOrder;
-using transport::Road;
 
 namespace {
 

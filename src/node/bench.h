@@ -24,7 +24,7 @@ struct BenchOrder {
     NodeId peer;
     Endpoint transfer;
     Endpoint rdma;
-    transport::Road road = transport::Road::tcp;
+    Road road = Road::tcp;
     std::uint64_t chunk_bytes = 0;  // is_bench_chunk()
     std::size_t depth = 1;          // requests open at once
     Duration span = 1s;

@@ -42,7 +42,7 @@ Result<BenchOrder> read_bench_order(std::string_view body, const gossip::Gossip&
     order.rdma = member->rdma;
     const std::string transport = text(json, "transport", "tcp");
     if (transport != "tcp" && transport != "rdma") return fail(Errc::invalid_argument, "transport is tcp or rdma");
-    order.road = transport == "tcp" ? transport::Road::tcp : transport::Road::rdma;
+    order.road = transport == "tcp" ? Road::tcp : Road::rdma;
     FR_TRY_ASSIGN(order.chunk_bytes, whole_number(json, "chunk_bytes", 1U << 20U));
     if (!is_bench_chunk(order.chunk_bytes)) {
         return fail(Errc::out_of_range, "chunk_bytes is a power of two from 65536 to 4194304");
@@ -65,7 +65,7 @@ std::string print_bench_result(const BenchOrder& order, const BenchResult& resul
     const double gib = static_cast<double>(bytes) / static_cast<double>(1ULL << 30U);
     const nlohmann::json json = {
         {"peer", order.peer.str()},
-        {"transport", transport::name_of(order.road)},
+        {"transport", name_of(order.road)},
         {"chunk_bytes", order.chunk_bytes},
         {"depth", order.depth},
         {"chunks", result.chunks},

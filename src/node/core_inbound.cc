@@ -85,9 +85,8 @@ void Core::on_transfer(NodeId from, const wire::TransferMessage& message) {
     drain();
 }
 
-void Core::on_fetch_end(NodeId from, RequestId request, transfer::ChunkOutcome outcome,
-                        std::uint64_t bytes) {
-    downloads_.on_fetch_end(from, request, outcome, bytes);
+void Core::on_fetch_end(NodeId from, RequestId request, const transfer::ChunkEnd& end) {
+    downloads_.on_fetch_end(from, request, end);
 }
 
 void Core::on_fetch_bytes(NodeId from, RequestId request, std::uint64_t bytes) {

@@ -21,13 +21,14 @@ transfer::ChunkOutcome transfer_outcome(store::ChunkOutcome outcome) {
 
 namespace {
 
-/// "1a2b3c4d:12,5e6f7a8b:3": who sent how many chunks, those that sent most first.
+/// "1a2b3c4d:12,5e6f7a8b:3:rdma": who sent how many chunks, those that sent most first.
 std::string senders(std::vector<transfer::SourceShare> shares) {
     constexpr std::size_t kNamed = 8;
     std::ranges::sort(shares, std::greater<>(), &transfer::SourceShare::chunks);
     std::string text;
     for (std::size_t i = 0; i < std::min(shares.size(), kNamed); ++i) {
         text += (i == 0 ? "" : ",") + shares[i].node.brief() + ":" + std::to_string(shares[i].chunks);
+        if (shares[i].road == Road::rdma) text += ":rdma";
     }
     if (shares.size() > kNamed) text += " and " + std::to_string(shares.size() - kNamed) + " more";
     return text;
@@ -161,7 +162,7 @@ void Downloads::open_partial(const transfer::OpenPartial& action) {
 void Downloads::fetch(const transfer::FetchChunk& action) {
     const auto refuse = [&] {
         parts_.transfer.on_chunk(parts_.now(), action.from, action.request, action.digest, action.chunk,
-                                 transfer::ChunkOutcome::refused, 0, parts_.transfer_out);
+                                 {transfer::ChunkOutcome::refused}, parts_.transfer_out);
     };
     const auto at = downloads_.find(action.digest);
     if (at == downloads_.end() || !at->second.partial) return refuse();
@@ -177,18 +178,17 @@ void Downloads::fetch(const transfer::FetchChunk& action) {
     }
 }
 
-void Downloads::on_fetch_end(NodeId from, RequestId request, transfer::ChunkOutcome outcome,
-                             std::uint64_t bytes) {
+void Downloads::on_fetch_end(NodeId from, RequestId request, const transfer::ChunkEnd& end) {
     const auto at = fetches_.find(request);
     if (at == fetches_.end()) return;
     const auto [digest, chunk, since] = at->second;
     fetches_.erase(at);
-    const bool awaited = parts_.transfer.on_chunk(parts_.now(), from, request, digest, chunk, outcome,
-                                                  bytes, parts_.transfer_out);
+    const bool awaited =
+        parts_.transfer.on_chunk(parts_.now(), from, request, digest, chunk, end, parts_.transfer_out);
     if (Meters* meters = parts_.options.meters) {
-        if (!awaited) meters->duplicate_bytes.add(bytes);
-        if (awaited || outcome != transfer::ChunkOutcome::stored) {
-            meters->chunk_ended(outcome, parts_.now() - since);
+        if (!awaited) meters->duplicate_bytes.add(end.bytes);
+        if (awaited || end.outcome != transfer::ChunkOutcome::stored) {
+            meters->chunk_ended(end, parts_.now() - since);
         }
     }
     parts_.drain();

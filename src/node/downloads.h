@@ -63,7 +63,7 @@ class Downloads {
     // Events.
     void on_found(const directory::Found& found);
     void on_lookup_failed(const directory::LookupFailed& failed);
-    void on_fetch_end(NodeId from, RequestId request, transfer::ChunkOutcome outcome, std::uint64_t bytes);
+    void on_fetch_end(NodeId from, RequestId request, const transfer::ChunkEnd& end);
     /// The blob became whole by another way than its download: whoever waits for that is served from it.
     void came_whole(const Digest& digest);
     /// The blob left the store: its open file is forgotten.

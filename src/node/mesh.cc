@@ -53,9 +53,9 @@ Mesh::Moved::Moved(Metrics& m, std::string_view direction, std::string_view sour
       rdma{moved_bytes(m, direction, source, "rdma", "same"), moved_bytes(m, direction, source, "rdma", "other"),
            moved_bytes(m, direction, source, "rdma", "none")} {}
 
-void Mesh::count(Moved& moved, transport::Road road, const NodeId& peer, std::uint64_t bytes) const {
+void Mesh::count(Moved& moved, Road road, const NodeId& peer, std::uint64_t bytes) const {
     moved.bytes[index(road)] += bytes;
-    const Moved::ByZone& zones = road == transport::Road::tcp ? moved.tcp : moved.rdma;
+    const Moved::ByZone& zones = road == Road::tcp ? moved.tcp : moved.rdma;
     const Member* member = core_ == nullptr ? nullptr : core_->gossip().find(peer);
     const bool zoned = member != nullptr && !member->zone.empty() && !core_->options().zone.empty();
     (!zoned ? zones.none : member->zone == core_->options().zone ? zones.same : zones.other).add(bytes);
@@ -115,7 +115,7 @@ Status Mesh::listen() {
         const Member* member = core_ != nullptr ? core_->gossip().find(peer) : nullptr;
         return member != nullptr ? member->rdma : Endpoint{};
     };
-    router.on_bytes_out = [this](transport::Road road, NodeId to, RequestId request, std::uint64_t bytes) {
+    router.on_bytes_out = [this](Road road, NodeId to, RequestId request, std::uint64_t bytes) {
         if (!bench_->serves(to, request)) count(out_, road, to, bytes);
     };
     bench_ = std::make_unique<Bench>(loop_, static_cast<DataHandler&>(*this));
@@ -162,8 +162,8 @@ Endpoint Mesh::rdma_address() const {
     return rdma_ && !rdma_->advertised().empty() ? rdma_->advertised() : Endpoint{};
 }
 
-transport::Road Mesh::road_with(NodeId peer) const {
-    return router_ ? router_->road_with(peer) : transport::Road::tcp;
+Road Mesh::road_with(NodeId peer) const {
+    return router_ ? router_->road_with(peer) : Road::tcp;
 }
 
 std::uint64_t Mesh::wall_ms() const {
@@ -229,11 +229,11 @@ void Mesh::on_send_failed(NodeId to, const Endpoint& address, wire::Purpose purp
 
 Status Mesh::bench(const BenchOrder& order, Bench::OnEnd on_end) {
     if (router_ == nullptr) return fail(Errc::unavailable, "this node is stopping");
-    if (order.road == transport::Road::rdma && rdma_ == nullptr) {
+    if (order.road == Road::rdma && rdma_ == nullptr) {
         return fail(Errc::unsupported,
                     "this node has no RDMA" + (rdma_off_.empty() ? std::string("; --rdma-enabled") : ": " + rdma_off_));
     }
-    if (order.road == transport::Road::rdma && order.rdma.empty()) {
+    if (order.road == Road::rdma && order.rdma.empty()) {
         return fail(Errc::unsupported, "the peer has no RDMA; `fastreg doctor` there says why");
     }
     return bench_->run(order, std::move(on_end));
@@ -278,7 +278,8 @@ void Mesh::on_block(RequestId request, std::uint64_t offset, Block block,
     const auto at = landings_.find(request);
     if (at == landings_.end() || core_ == nullptr) return;
     at->second.bytes += block.size();
-    count(in_, block.may_change() ? transport::Road::rdma : transport::Road::tcp, at->second.from, block.size());
+    at->second.road = block.may_change() ? Road::rdma : Road::tcp;
+    count(in_, at->second.road, at->second.from, block.size());
     core_->store().land(at->second.chunk, offset, std::move(block), checksum,
                         [mesh = self_, request](store::ChunkOutcome outcome) {
                             if (*mesh == nullptr) return;
@@ -309,7 +310,7 @@ void Mesh::end_fetch(RequestId request, transfer::ChunkOutcome outcome) {
     if (at == landings_.end()) return;
     const Landing landing = std::move(at->second);
     landings_.erase(at);
-    if (core_ != nullptr) core_->on_fetch_end(landing.from, request, outcome, landing.bytes);
+    if (core_ != nullptr) core_->on_fetch_end(landing.from, request, {outcome, landing.bytes, landing.road});
 }
 
 void Mesh::on_message(NodeId from, wire::TransferMessage message) {

@@ -51,10 +51,10 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     /// Closes every link.
     void close();
 
-    [[nodiscard]] std::uint64_t bytes_in(transport::Road road) const { return in_.bytes[index(road)]; }
-    [[nodiscard]] std::uint64_t bytes_out(transport::Road road) const { return out_.bytes[index(road)]; }
+    [[nodiscard]] std::uint64_t bytes_in(Road road) const { return in_.bytes[index(road)]; }
+    [[nodiscard]] std::uint64_t bytes_out(Road road) const { return out_.bytes[index(road)]; }
     /// What carries chunks between this node and `peer`.
-    [[nodiscard]] transport::Road road_with(NodeId peer) const;
+    [[nodiscard]] Road road_with(NodeId peer) const;
     /// Null where there is no RDMA; then rdma_off() says why, unless nobody asked for it.
     [[nodiscard]] const transport::RdmaTransport* rdma() const { return rdma_.get(); }
     [[nodiscard]] const std::string& rdma_off() const { return rdma_off_; }
@@ -98,6 +98,7 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
         NodeId from;
         std::shared_ptr<store::ChunkLanding> chunk;
         std::uint64_t bytes = 0;
+        Road road = Road::tcp;  // what the last of them came by
     };
 
     void on_frame(NodeId from, wire::Purpose purpose, wire::Frame frame) override;
@@ -118,7 +119,7 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
 
     void on_block(RequestId request, std::uint64_t offset, Block block, std::optional<Xxh128> checksum);
     void open_rdma();
-    static std::size_t index(transport::Road road) { return static_cast<std::size_t>(road); }
+    static std::size_t index(Road road) { return static_cast<std::size_t>(road); }
     void end_fetch(RequestId request, transfer::ChunkOutcome outcome);
 
     uv::Loop& loop_;
@@ -139,7 +140,7 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
         ByZone tcp, rdma;
         std::array<std::uint64_t, 2> bytes{};  // by Road
     };
-    void count(Moved& moved, transport::Road road, const NodeId& peer, std::uint64_t bytes) const;
+    void count(Moved& moved, Road road, const NodeId& peer, std::uint64_t bytes) const;
 
     Moved in_;
     Moved out_;

@@ -50,9 +50,12 @@ Meters::Meters(Metrics& m)
                        "From the request for a blob that is not here to its first byte",
                        duration_bounds())),
       probe_rtt(m.histogram("fastreg_probe_rtt_seconds", "From a probe on an open link to the member's answer",
-                            round_trip_bounds())),
-      chunk_(m.histogram("fastreg_chunk_fetch_duration_seconds", "From asking for a chunk to its proof on disk",
-                         duration_bounds(), label("transport", "tcp"))) {
+                            round_trip_bounds())) {
+    for (const Road road : {Road::tcp, Road::rdma}) {
+        chunk_[static_cast<std::size_t>(road)] =
+            &m.histogram("fastreg_chunk_fetch_duration_seconds", "From asking for a chunk to its proof on disk",
+                         duration_bounds(), label("transport", name_of(road)));
+    }
     for (std::size_t i = 0; i < blob_.size(); ++i) {
         blob_[i] = &m.histogram("fastreg_blob_fetch_duration_seconds",
                                 "Blobs pulled from peers; small is below 1 MiB, large from 64 MiB",
@@ -74,11 +77,11 @@ void Meters::blob_fetched(std::uint64_t size, Duration took, bool ok) {
     blob_[size_class(size) * 2 + (ok ? 0 : 1)]->observe(seconds_of(took));
 }
 
-void Meters::chunk_ended(transfer::ChunkOutcome outcome, Duration took) {
+void Meters::chunk_ended(const transfer::ChunkEnd& end, Duration took) {
     using transfer::ChunkOutcome;
     const auto retry = [this](std::size_t reason) { retries_[reason]->add(); };
-    switch (outcome) {
-        case ChunkOutcome::stored: chunk_.observe(seconds_of(took)); return;
+    switch (end.outcome) {
+        case ChunkOutcome::stored: chunk_[static_cast<std::size_t>(end.road)]->observe(seconds_of(took)); return;
         case ChunkOutcome::bad_checksum: return retry(0);
         case ChunkOutcome::bad_link: return retry(1);
         case ChunkOutcome::disk_full:

@@ -15,7 +15,7 @@ struct Meters {
     explicit Meters(Metrics& metrics);
 
     void blob_fetched(std::uint64_t size, Duration took, bool ok);
-    void chunk_ended(transfer::ChunkOutcome outcome, Duration took);
+    void chunk_ended(const transfer::ChunkEnd& end, Duration took);
 
     enum class Lookup { found, nobody, failed };
     void looked_up(Lookup result, Duration took);
@@ -36,7 +36,7 @@ struct Meters {
 
   private:
     std::array<Histogram*, 6> blob_;    // size class x outcome
-    Histogram& chunk_;
+    std::array<Histogram*, 2> chunk_;   // by road
     std::array<Counter*, 6> retries_;   // by reason
     std::array<Histogram*, 3> lookup_;  // by result
 };

@@ -10,6 +10,7 @@
 #include "base/digest.h"
 #include "base/ids.h"
 #include "base/result.h"
+#include "base/road.h"
 #include "wire/transfer.h"
 
 namespace fastreg::transfer {
@@ -95,9 +96,10 @@ struct Progress {
     bool complete = false;
 };
 
-/// What one source gave to one blob.
+/// What one source gave to one blob by one road.
 struct SourceShare {
     NodeId node;
+    Road road = Road::tcp;
     std::uint64_t chunks = 0;
     std::uint64_t bytes = 0;
 };

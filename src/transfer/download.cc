@@ -94,7 +94,7 @@ void Download::finish_if_complete(Outbox& out) {
     auto chain = Chain::from_bytes(digest_.alg, grid_, Bytes(links.begin(), links.end()));
     FR_ASSERT(chain.has_value());  // the grid and the length are our own
     Completed done{digest_, *size_, *std::move(chain), {}};
-    for (const auto& [node, share] : shares_) done.sources.push_back(share);
+    for (const auto& [source, share] : shares_) done.sources.push_back(share);
     while (!requests_.all().empty()) cancel_request(requests_.all().front(), out);
     while (!bad_.empty()) name_suspects(bad_.begin()->first, out);  // the chain is proven
     out.push_back(std::move(done));
@@ -130,7 +130,7 @@ BlobStatus Download::status() const {
     status.size = size_;
     status.chunks = have_;
     status.chain_known = size_ && trust_.whole();
-    for (const auto& [node, share] : shares_) status.sources.push_back(share);
+    for (const auto& [source, share] : shares_) status.sources.push_back(share);
     for (const auto& [node, neighbour] : swarm_.all()) {
         if (neighbour.answered) status.neighbours.emplace(node, neighbour.has.set_count());
     }
@@ -139,9 +139,10 @@ BlobStatus Download::status() const {
     return status;
 }
 
-SourceShare& Download::share_of(const NodeId& node) {
-    SourceShare& share = shares_[node];
+SourceShare& Download::share_of(const NodeId& node, Road road) {
+    SourceShare& share = shares_[{node, road}];
     share.node = node;
+    share.road = road;
     return share;
 }
 

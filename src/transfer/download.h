@@ -61,8 +61,7 @@ class Download {
     /// No byte for 400 ms: its chunks are open to others; one request stays as the probe.
     void on_node_silent(Instant now, const NodeId& node, Outbox& out);
     /// False when the request is none of this download any more.
-    bool on_chunk(Instant now, const NodeId& from, RequestId request, ChunkOutcome outcome,
-                  std::uint64_t bytes, Outbox& out);
+    bool on_chunk(Instant now, const NodeId& from, RequestId request, const ChunkEnd& end, Outbox& out);
     /// True when the request is of this download.
     bool on_bytes(Instant now, const NodeId& from, RequestId request, std::uint64_t n);
 
@@ -109,7 +108,7 @@ class Download {
     void finish_if_complete(Outbox& out);
     void fail_with(Errc code, std::string what, Outbox& out);
     void fail_with(Error error, Outbox& out);
-    SourceShare& share_of(const NodeId& node);
+    SourceShare& share_of(const NodeId& node, Road road);
     [[nodiscard]] ChunkIndex missing() const { return have_.count() - have_.set_count(); }
 
     // download_sources.cc
@@ -197,7 +196,7 @@ class Download {
     std::map<NodeId, unsigned> damaged_;          // failed checksums by sender
     ChunkMap limbo_;  // verified under a chain that was dropped
     Bytes limbo_links_;
-    std::map<NodeId, SourceShare> shares_;
+    std::map<std::pair<NodeId, Road>, SourceShare> shares_;
     std::uint64_t endgame_bytes_ = 0;
     std::uint64_t hedge_bytes_ = 0;
     std::uint64_t last_prefix_ = 0;

@@ -39,20 +39,19 @@ void Download::on_sample(Instant now, const Request& request) {
     average = average == 0 ? per_byte : average + (per_byte - average) / 16;
 }
 
-bool Download::on_chunk(Instant now, const NodeId& from, RequestId id, ChunkOutcome outcome,
-                        std::uint64_t bytes, Outbox& out) {
+bool Download::on_chunk(Instant now, const NodeId& from, RequestId id, const ChunkEnd& end, Outbox& out) {
     Request* request = requests_.find(from, id);
     if (request == nullptr || over_) return false;
     const ChunkIndex chunk = request->chunk;
     Peer& peer = context_.peer(from);
     if (mutant(Mutant::have_before_verified)) fresh_since_ = std::min(fresh_since_, now), fresh_.push_back(chunk);
-    switch (outcome) {
+    switch (end.outcome) {
         case ChunkOutcome::stored: {
             peer.on_byte(now);
             if (request->at_peer) on_sample(now, *request);
-            SourceShare& share = share_of(from);
+            SourceShare& share = share_of(from, end.road);
             ++share.chunks;
-            share.bytes += bytes;
+            share.bytes += end.bytes;
             requests_.remove(context_, id);
             on_stored(now, from, chunk, out);
             break;
@@ -102,7 +101,7 @@ void Download::on_first_hand(Instant now, ChunkIndex chunk, Bytes end_link, Outb
     settle_limbo(out);
     if (!trust_.usable(chunk) || have_.has(chunk)) return;
     if (!grid_.is_last(chunk) && !std::ranges::equal(trust_.end_of(chunk), end_link)) return;
-    SourceShare& share = share_of(context_.self);
+    SourceShare& share = share_of(context_.self, Road::tcp);
     ++share.chunks;
     share.bytes += grid_.size_of(chunk);
     on_stored(now, context_.self, chunk, out);

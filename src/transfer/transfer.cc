@@ -150,12 +150,12 @@ void Transfer::on_message(Instant now, NodeId from, const wire::TransferMessage&
 void Transfer::on_link_down(Instant now, NodeId node, Outbox& out) { impl_->node_gone(now, node, out); }
 
 bool Transfer::on_chunk(Instant now, NodeId from, RequestId request, const Digest& digest, ChunkIndex,
-                        ChunkOutcome outcome, std::uint64_t bytes, Outbox& out) {
+                        const ChunkEnd& end, Outbox& out) {
     const std::size_t begin = out.size();
-    impl_->context.peer(from).bytes_in += bytes;
+    impl_->context.peer(from).bytes_in += end.bytes;
     Download* download = impl_->find(digest);
     if (download == nullptr) return false;
-    const bool awaited = download->on_chunk(now, from, request, outcome, bytes, out);
+    const bool awaited = download->on_chunk(now, from, request, end, out);
     // A place came free that any download may take.
     impl_->wake_all();
     impl_->settle(now, *download, out);

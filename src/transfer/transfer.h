@@ -45,6 +45,13 @@ enum class ChunkOutcome : std::uint8_t {
     cancelled,  // by a CancelFetch
 };
 
+/// How the fetch of a chunk ended.
+struct ChunkEnd {
+    ChunkOutcome outcome = ChunkOutcome::refused;
+    std::uint64_t bytes = 0;  // that crossed the network for it
+    Road road = Road::tcp;    // they came by
+};
+
 /// For `fastreg blob` and the admin interface.
 struct BlobStatus {
     Digest digest;
@@ -115,10 +122,10 @@ class Transfer {
     void on_message(Instant now, NodeId from, const wire::TransferMessage& message, Outbox& out);
     /// Connecting failed, or the link broke. Ends every fetch from and serve to that node.
     void on_link_down(Instant now, NodeId node, Outbox& out);
-    /// The end of a FetchChunk; `bytes` that crossed the network for it. False when nobody waited for it any
-    /// more: it was cancelled, or its download has ended.
+    /// The end of a FetchChunk. False when nobody waited for it any more: it was cancelled, or its download
+    /// has ended.
     bool on_chunk(Instant now, NodeId from, RequestId request, const Digest& digest, ChunkIndex chunk,
-                  ChunkOutcome outcome, std::uint64_t bytes, Outbox& out);
+                  const ChunkEnd& end, Outbox& out);
     /// `n` more bytes of a chunk arrived. Cheap; may leave out some calls but not all of a chunk that
     /// takes longer than 400 ms.
     void on_bytes(Instant now, NodeId from, RequestId request, std::uint64_t n);

@@ -10,6 +10,7 @@
 #include <set>
 
 #include "base/instant.h"
+#include "base/road.h"
 #include "transport/data.h"
 #include "transport/rdma/engine.h"
 
@@ -30,10 +31,6 @@ class RdmaRoad {
     /// Closes the links with `peer`, both ways.
     virtual void drop(NodeId peer, const std::string& why) = 0;
 };
-
-/// What carries chunks, for status, peers and metrics.
-enum class Road : std::uint8_t { tcp, rdma };
-[[nodiscard]] constexpr std::string_view name_of(Road road) { return road == Road::tcp ? "tcp" : "rdma"; }
 
 class Router final : public DataTransport {
   public:

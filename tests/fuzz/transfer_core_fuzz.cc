@@ -132,7 +132,7 @@ class Driver {
         }
         fetches_.erase(it);
         const auto outcome = how < 160 ? ChunkOutcome::stored : static_cast<ChunkOutcome>(how % 7);
-        core_.on_chunk(now_, fetch.from, fetch.request, fetch.digest, fetch.chunk, outcome, how, out_);
+        core_.on_chunk(now_, fetch.from, fetch.request, fetch.digest, fetch.chunk, {outcome, how}, out_);
     }
 
     void end_serve(Script& script) {

@@ -105,8 +105,8 @@ TEST_CASE("chunks of every size are measured between two members, and leave no t
         CHECK(result->cpu_there > Duration(0));
     }
     for (LiveNode* node : {&pair.a, &pair.b}) {
-        CHECK(node->mesh->bytes_in(transport::Road::tcp) == 0);
-        CHECK(node->mesh->bytes_out(transport::Road::tcp) == 0);
+        CHECK(node->mesh->bytes_in(Road::tcp) == 0);
+        CHECK(node->mesh->bytes_out(Road::tcp) == 0);
         CHECK(node->core->store().totals().blobs == 0);
         CHECK(node->core->transfer().peers(node->core->now()).empty());
     }
@@ -124,7 +124,7 @@ TEST_CASE("one measurement at a time, within its limits, and only where the road
     CHECK_FALSE(pair.run(pair.order(3U << 20U)));
     CHECK_FALSE(pair.run(pair.order(1U << 20U, 33)));
     BenchOrder rdma = pair.order();
-    rdma.road = transport::Road::rdma;
+    rdma.road = Road::rdma;
     const auto none = pair.run(rdma);
     REQUIRE_FALSE(none);
     CHECK(none.error().code == Errc::unsupported);

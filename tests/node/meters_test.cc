@@ -35,8 +35,7 @@ struct Metered {
         const ByteView bytes = blob.chunk(fetch.chunk);
         disk.store->land(fetch.landing, 0, store::make_block(bytes), std::nullopt,
                          [&](store::ChunkOutcome outcome) {
-                             core.on_fetch_end(fetch.from, fetch.request, transfer_outcome(outcome),
-                                               bytes.size());
+                             core.on_fetch_end(fetch.from, fetch.request, {transfer_outcome(outcome), bytes.size()});
                          });
     }
 
@@ -78,16 +77,19 @@ TEST_CASE("every end of a chunk has its series, and one that was called off has 
         {ChunkOutcome::disk_full, "disk_full"},       {ChunkOutcome::disk_error, "disk_error"},
         {ChunkOutcome::link_lost, "link_lost"},       {ChunkOutcome::refused, "refused"}};
     for (std::size_t i = 0; i < bad.size(); ++i) {
-        for (std::size_t n = 0; n <= i; ++n) meters.chunk_ended(bad[i].first, 1s);
+        for (std::size_t n = 0; n <= i; ++n) meters.chunk_ended({bad[i].first}, 1s);
     }
-    meters.chunk_ended(ChunkOutcome::cancelled, 1s);
-    meters.chunk_ended(ChunkOutcome::stored, 3ms);
+    meters.chunk_ended({ChunkOutcome::cancelled}, 1s);
+    meters.chunk_ended({ChunkOutcome::stored}, 3ms);
+    meters.chunk_ended({ChunkOutcome::stored, 1, Road::rdma}, 3ms);
+    meters.chunk_ended({ChunkOutcome::stored, 1, Road::rdma}, 4ms);
     for (std::size_t i = 0; i < bad.size(); ++i) {
         CAPTURE(bad[i].second);
         CHECK(says(metrics, "fastreg_chunk_retries_total{reason=\"" + bad[i].second + "\"} " +
                                 std::to_string(i + 1)));
     }
     CHECK(says(metrics, R"(fastreg_chunk_fetch_duration_seconds_count{transport="tcp"} 1)"));
+    CHECK(says(metrics, R"(fastreg_chunk_fetch_duration_seconds_count{transport="rdma"} 2)"));
     CHECK(says(metrics, R"(fastreg_chunk_fetch_duration_seconds_bucket{transport="tcp",le="0.005"} 1)"));
     CHECK(says(metrics, R"(fastreg_chunk_fetch_duration_seconds_bucket{transport="tcp",le="0.0025"} 0)"));
     CHECK(meters.disk_full.value() == 3);  // a chunk without room is a write without room
@@ -128,7 +130,7 @@ TEST_CASE("a second copy of a slow chunk is counted, and what came for nothing b
     node.arrive(node.net.fetches[1], blob);
     CHECK(node.core.store().find(blob.digest));
     CHECK(node.meters.duplicate_bytes.value() == 0);
-    node.core.on_fetch_end(slow.from, slow.request, transfer::ChunkOutcome::cancelled, 400);
+    node.core.on_fetch_end(slow.from, slow.request, {transfer::ChunkOutcome::cancelled, 400});
     CHECK(node.meters.duplicate_bytes.value() == 400);
     CHECK(says(node.metrics, R"(fastreg_chunk_retries_total{reason="refused"} 0)"));
 }

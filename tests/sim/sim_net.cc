@@ -467,7 +467,7 @@ void Network::end_fetch(Host& host, RequestId request, std::uint8_t outcome) {
     const NodeId from = found->second.from;
     const std::uint64_t bytes = found->second.received;
     host.port->fetches_.erase(found);
-    host.core->on_fetch_end(from, request, static_cast<transfer::ChunkOutcome>(outcome), bytes);
+    host.core->on_fetch_end(from, request, {static_cast<transfer::ChunkOutcome>(outcome), bytes});
 }
 
 }  // namespace fastreg::sim

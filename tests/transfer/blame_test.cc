@@ -152,7 +152,7 @@ TEST_CASE("a download whose only source is in quarantine for another blob ends, 
     const auto asked = rig.all<FetchChunk>();
     for (const auto& fetch : asked) {
         const auto outcome = fetch.digest == other ? ChunkOutcome::refused : ChunkOutcome::bad_link;
-        rig.core.on_chunk(rig.now, fetch.from, fetch.request, fetch.digest, fetch.chunk, outcome, 0, rig.out);
+        rig.core.on_chunk(rig.now, fetch.from, fetch.request, fetch.digest, fetch.chunk, {outcome}, rig.out);
     }
     REQUIRE_FALSE(rig.all<Blame>().empty());
     rig.wait(15s);

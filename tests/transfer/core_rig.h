@@ -70,9 +70,9 @@ struct CoreRig {
         map.chunks = has ? *has : ChunkMap(ChunkGrid(size).count(), true);
         core.on_message(now, node(n), map, out);
     }
-    void arrive(const FetchChunk& fetch, ChunkOutcome outcome = ChunkOutcome::stored) {
-        core.on_chunk(now, fetch.from, fetch.request, digest, fetch.chunk, outcome,
-                      grid.size_of(fetch.chunk), out);
+    void arrive(const FetchChunk& fetch, ChunkOutcome outcome = ChunkOutcome::stored, Road road = Road::tcp) {
+        core.on_chunk(now, fetch.from, fetch.request, digest, fetch.chunk,
+                      {outcome, grid.size_of(fetch.chunk), road}, out);
     }
     void wait(Duration span) {
         const Instant end = now + span;

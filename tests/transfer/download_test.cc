@@ -29,6 +29,26 @@ TEST_CASE("a resumed download asks only for what is missing, in order from a lon
     CHECK_FALSE(rig.core.downloading(rig.digest));
 }
 
+TEST_CASE("what one peer sent is told apart by the road it came by") {
+    // `fastreg blob` must not call a chunk RDMA's because the next one would be.
+    CoreRig rig(3);
+    rig.start();
+    rig.source(1);
+    const auto asked = rig.all<FetchChunk>();
+    REQUIRE(asked.size() == 3);
+    rig.arrive(asked[0], ChunkOutcome::stored, Road::tcp);
+    rig.arrive(asked[1], ChunkOutcome::stored, Road::rdma);
+    rig.arrive(asked[2], ChunkOutcome::stored, Road::rdma);
+    REQUIRE(rig.all<Completed>().size() == 1);
+    const auto shares = rig.all<Completed>()[0].sources;
+    REQUIRE(shares.size() == 2);
+    CHECK(shares[0].road == Road::tcp);
+    CHECK(shares[0].chunks == 1);
+    CHECK(shares[1].road == Road::rdma);
+    CHECK(shares[1].chunks == 2);
+    CHECK(shares[1].bytes == rig.grid.blob_size() - kChunkSizeMin);
+}
+
 TEST_CASE("the first chunk asked for has no start link, the last one no end link") {
     // These two ends are the hash's own initial value and the digest itself.
     CoreRig rig(2);
@@ -154,7 +174,7 @@ TEST_CASE("a chunk that a reader waits for is hedged to a second source") {
     CHECK(std::ranges::any_of(cancelled, [&](const CancelFetch& c) { return c.request == slow.request; }));
     // Its late end is told apart from that of a chunk that somebody waits for.
     const auto end = [&](const FetchChunk& fetch) {
-        return rig.core.on_chunk(rig.now, fetch.from, fetch.request, rig.digest, fetch.chunk, ChunkOutcome::stored, 9,
+        return rig.core.on_chunk(rig.now, fetch.from, fetch.request, rig.digest, fetch.chunk, {ChunkOutcome::stored, 9},
                                  rig.out);
     };
     CHECK_FALSE(end(slow));

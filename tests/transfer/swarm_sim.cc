@@ -379,7 +379,7 @@ void SwarmSim::on_quantum(std::size_t to, const std::shared_ptr<Flow>& flow) {
         holds = holds && version == 0;
     }
     node.core->on_chunk(now_, id(flow->from), flow->request, digest_, fetch.chunk,
-                        holds ? ChunkOutcome::stored : ChunkOutcome::bad_link, flow->length, node.out);
+                        {holds ? ChunkOutcome::stored : ChunkOutcome::bad_link, flow->length}, node.out);
     drain(to);
 }
 
