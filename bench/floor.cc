@@ -1,6 +1,7 @@
 // The least work that moving a blob can cost, to hold FastReg's processor time against (bench/floor):
 //   floor receive FILE OUT   a forked sendfile loop sends FILE over loopback; recv into 256 KiB blocks,
 //                            pwrite to OUT, one SHA-256. Prints both processes' seconds of CPU.
+//   floor hash FILE PARTS    reads FILE in PARTS parts at once, and hashes each. Prints bytes and seconds.
 //   floor send FILE          answers one HTTP request on 127.0.0.1 with FILE by a sendfile loop. Prints the
 //                            port first, then its seconds of CPU.
 // A program of its own: it shares no code with FastReg, and stops at the first error.
@@ -15,13 +16,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace {
@@ -142,6 +146,32 @@ int receive(const char* path, const char* out_path) {
     return 0;
 }
 
+int hash(const char* path, std::size_t parts) {
+    const int file = need(open(path, O_RDONLY | O_CLOEXEC), path);
+    const std::size_t size = size_of(file);
+    const auto begin = std::chrono::steady_clock::now();
+    std::vector<std::thread> threads;
+    for (std::size_t part = 0; part < parts; ++part) {
+        threads.emplace_back([=] {
+            std::vector<char> block(kBlock, 1);
+            EVP_MD_CTX* context = EVP_MD_CTX_new();
+            EVP_DigestInit_ex(context, EVP_sha256(), nullptr);
+            const std::size_t end = size / parts * (part + 1);
+            for (std::size_t at = size / parts * part; at < end;) {
+                const auto got = need(pread(file, block.data(), std::min(kBlock, end - at), static_cast<off_t>(at)), path);
+                if (got == 0) std::exit(1);
+                EVP_DigestUpdate(context, block.data(), static_cast<std::size_t>(got));
+                at += static_cast<std::size_t>(got);
+            }
+            EVP_MD_CTX_free(context);
+        });
+    }
+    for (std::thread& thread : threads) thread.join();
+    const double took = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+    std::printf("{\"bytes\": %zu, \"seconds\": %.6f}\n", size / parts * parts, took);
+    return 0;
+}
+
 int send(const char* path) {
     const int file = need(open(path, O_RDONLY | O_CLOEXEC), path);
     const std::size_t size = size_of(file);
@@ -174,6 +204,7 @@ int main(int count, char** words) {
     const std::string_view what = count > 1 ? words[1] : "";
     if (what == "receive" && count == 4) return receive(words[2], words[3]);
     if (what == "send" && count == 3) return send(words[2]);
-    std::fputs("floor receive FILE OUT | floor send FILE\n", stderr);
+    if (what == "hash" && count == 4) return hash(words[2], std::strtoull(words[3], nullptr, 10));
+    std::fputs("floor receive FILE OUT | floor hash FILE PARTS | floor send FILE\n", stderr);
     return 2;
 }

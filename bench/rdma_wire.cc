@@ -1,7 +1,7 @@
 // The wire alone, for bench/rdma: one node asks another for the same chunk over and over through the shipped
 // RDMA transport - source in its registered slot, nothing stored, nothing hashed, the slot free again at once.
 //   rdma_wire serve ADDRESS SIZE                        prints its port; answers until it is killed
-//   rdma_wire pull ADDRESS PORT SIZE DEPTH SECONDS      prints {"bytes": ..., "seconds": ...}
+//   rdma_wire pull ADDRESS PORT SIZE DEPTH SECONDS      prints {"bytes": ..., "seconds": ..., "all_bytes": ...}
 // Of each chunk the first and the last 64 bytes are compared, and 32 chunks whole at the end.
 #include <cstdio>
 #include <cstdlib>
@@ -203,7 +203,8 @@ int pull(const char* address, std::uint16_t port, std::uint64_t size, std::size_
     client.transport->connect(node(1), {address, port});
     end.set(Duration(std::chrono::seconds(seconds)));
     loop.run();
-    std::printf("{\"bytes\": %llu, \"seconds\": %.6f}\n", static_cast<unsigned long long>(moved), took);
+    std::printf("{\"bytes\": %llu, \"seconds\": %.6f, \"all_bytes\": %llu}\n", static_cast<unsigned long long>(moved), took,
+                static_cast<unsigned long long>(client.bytes));
     return 0;
 }
 

@@ -1,0 +1,123 @@
+"""What bench/rdma and bench/rdma_path measure, inside the VM: one line FIGURE {...} for each.
+
+    rdma_guest.py wire DEVICE ADDRESS ROUNDS SECONDS DEPTH SIZE...
+    rdma_guest.py path DEVICE ADDRESS ROUNDS SECONDS MIB
+"""
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PROGRAM = os.path.join(HERE, "rdma_wire")
+GIB = 1 << 30
+
+
+def figure(**what):
+    print("FIGURE " + json.dumps(what), flush=True)
+
+
+def busy():
+    """Seconds of all processors that were not idle."""
+    with open("/proc/stat") as f:
+        fields = list(map(int, f.readline().split()[1:9]))
+    return (sum(fields) - fields[3] - fields[4]) / os.sysconf("SC_CLK_TCK")
+
+
+def ours(address, size, depth, seconds):
+    """Bytes a second, and processor seconds per GiB, of both ends and the kernel."""
+    server = subprocess.Popen([PROGRAM, "serve", address, str(size)], stdout=subprocess.PIPE, text=True)
+    try:
+        port = server.stdout.readline().strip()
+        before = busy()
+        done = subprocess.run([PROGRAM, "pull", address, port, str(size), str(depth), str(seconds)],
+                              capture_output=True, text=True, check=False)
+        spent = busy() - before
+    finally:
+        server.kill()
+        server.wait()
+    if done.returncode != 0:
+        raise SystemExit("rdma_wire said: " + done.stdout[-500:] + done.stderr[-500:])
+    found = json.loads(done.stdout)
+    return found["bytes"] / found["seconds"], spent / (found["all_bytes"] / GIB)
+
+
+def perftest(device, address, size, depth, seconds):
+    flags = ["-R", "-d", device, "-F", "-s", str(size), "-q", "1", "-t", str(depth), "-e", "-D", str(seconds),
+             "--report_gbits"]
+    server = subprocess.Popen(["ib_write_bw", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(1.5)
+    try:
+        before = busy()
+        done = subprocess.run(["ib_write_bw", *flags, address], capture_output=True, text=True, timeout=60, check=False)
+        spent = busy() - before
+    finally:
+        server.kill()
+        server.wait()
+    rows = [line.split() for line in done.stdout.splitlines() if re.match(r"\s*%d\s" % size, line)]
+    if not rows:
+        raise SystemExit("ib_write_bw said: " + done.stdout[-500:] + done.stderr[-500:])
+    rate = float(rows[-1][3]) * 1e9 / 8
+    return rate, spent / (rate * seconds / GIB)
+
+
+def wire(device, address, rounds, seconds, depth, sizes):
+    for number in range(rounds):
+        for size in sizes:
+            measures = {"ours": lambda s=size: ours(address, s, depth, seconds),
+                        "perftest": lambda s=size: perftest(device, address, s, depth, seconds)}
+            for name in sorted(measures, reverse=number % 2 == 1):
+                rate, cpu = measures[name]()
+                figure(what=name, size=size, rate=rate, cpu=cpu)
+
+
+def path(device, address, rounds, seconds, mib):
+    """A push to node 1 of which node 2 keeps a copy: read, written by RDMA, stored, read back, hashed."""
+    sys.path.insert(0, os.path.join(HERE, "tests", "integration"))
+    from harness import Mesh, check, digest_of, equal, until
+    flags = ["--rdma-enabled", "--rdma-listen-addr", address, "--rdma-listen-port", "0", "--rdma-landing-slots", "16",
+             "--rdma-source-slots", "8", "--rdma-ack-timeout", "18", "--store-min-free", "0", "--replicas", "2"]
+
+    def copied(mesh, data):
+        before = mesh[2].status()["bytes"]["in"]["peer"]
+        digest = mesh[1].push_blob("a/b", data)
+        found = until(lambda: re.findall(r"^.*blob\.pulled.*%s.*$" % digest[7:15], mesh[2].log_text(), re.M),
+                      "node 2 has a copy", 60)
+        after = mesh[2].status()["bytes"]["in"]["peer"]
+        milliseconds = re.search(r"\bms[=:\" ]+([0-9.]+)", found[-1])
+        check(milliseconds, found[-1])
+        return digest, float(milliseconds[1]), {road: after[road] - before[road] for road in before}
+
+    for number in range(rounds):
+        data = os.urandom(mib << 20)
+        name = os.path.join("/tmp", f"blob{number}")
+        with open(name, "wb") as f:
+            f.write(data)
+        with Mesh(2, *flags) as mesh:
+            for _ in range(20):  # until chunks go by RDMA: while a link is made they go by TCP
+                if copied(mesh, os.urandom(1 << 20))[2]["rdma"]:
+                    break
+            digest, ms, moved = copied(mesh, data)
+            equal(moved, {"tcp": 0, "rdma": len(data)}, "all by RDMA, nothing twice")
+            equal(digest_of(mesh[2].get(f"/v2/a/b/blobs/{digest}").body), digest, "every byte")
+            blob = mesh[2].json("blob", digest)
+        figure(what="path", rate=len(data) / (ms / 1e3), size=blob["chunk_size"])
+        hashed = json.loads(subprocess.run([os.path.join(HERE, "floor"), "hash", name, str(os.cpu_count())], check=True,
+                                           capture_output=True, text=True).stdout)
+        figure(what="ceiling", rate=hashed["bytes"] / hashed["seconds"])
+        figure(what="wire", rate=ours(address, blob["chunk_size"], 8, seconds)[0])
+        os.unlink(name)
+
+
+def main():
+    what, device, address, rounds, seconds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+    if what == "wire":
+        wire(device, address, rounds, seconds, int(sys.argv[6]), [int(s) for s in sys.argv[7:]])
+    else:
+        path(device, address, rounds, seconds, int(sys.argv[6]))
+
+
+if __name__ == "__main__":
+    main()

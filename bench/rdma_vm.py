@@ -1,0 +1,37 @@
+"""Runs bench/rdma_guest.py in the RDMA VM (tools/rdma-vm) and reads its figures."""
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import rig
+
+DEVICES = {"rxe0": "10.77.0.1", "siw0": "10.78.0.1"}
+
+
+def label(size):
+    return f"{size >> 20} MiB" if size >= 1 << 20 else f"{size >> 10} KiB"
+
+
+def figures(programs, wanted, *words, node=False):
+    """`programs` are brought into the guest's /run/out, with `node` also fastreg and what drives it; `wanted` is how
+    many figures there must be."""
+    with tempfile.TemporaryDirectory() as out:
+        for name in programs:
+            shutil.copy(rig.program(name), f"{out}/{name}")
+        shutil.copy(os.path.join(rig.ROOT, "bench", "rdma_guest.py"), out)
+        if node:
+            os.makedirs(f"{out}/tests/integration")
+            shutil.copy(os.path.join(rig.ROOT, "tests", "integration", "harness.py"), f"{out}/tests/integration")
+            shutil.copy(rig.FASTREG, f"{out}/fastreg")
+        done = subprocess.run([os.path.join(rig.ROOT, "tools", "rdma-vm"), "--out", out, "--mem", "3G", "--timeout", "1500",
+                               "--", "env", "FR_PATIENCE=6", "FASTREG=/run/out/fastreg", "python3",
+                               "/run/out/rdma_guest.py", *map(str, words)],
+                              text=True, errors="replace", capture_output=True, check=False)
+    found = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("FIGURE ")]
+    if done.returncode != 0 or len(found) != wanted:
+        sys.exit(f"{sys.argv[0]}: {' '.join(map(str, words))}: {len(found)} of {wanted} figures: "
+                 f"{(done.stdout + done.stderr)[-2500:]}")
+    return found
