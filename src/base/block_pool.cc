@@ -81,6 +81,7 @@ std::shared_ptr<BlockPool> BlockPool::create(std::size_t block_size, std::size_t
     impl->pages = pages;
     impl->touched.assign(count, pages == Pages::at_start);
     impl->touched_count = pages == Pages::at_start ? count : 0;
+    // A device that was told of a page before its first write would read the zero page for ever (Linux before 6.2).
     void* memory = mmap(nullptr, block_size * count, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | (pages == Pages::at_start ? MAP_POPULATE : 0), -1, 0);
     if (memory == MAP_FAILED) return nullptr;

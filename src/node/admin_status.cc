@@ -43,6 +43,10 @@ void Admin::status(const OnAdminAnswer& answer) {
                            std::to_string(core_.options().replicas));
     }
     if (!mesh_.rdma_off().empty()) warnings.push_back("RDMA is off, chunks go by TCP: " + mesh_.rdma_off());
+    if (mesh_.rdma() != nullptr && !mesh_.rdma_up()) {
+        warnings.push_back("no RDMA device works, chunks go by TCP; see fastreg doctor, and restart the node when a "
+                           "device that was removed is back");
+    }
     for (auto& warning : core_.warnings()) warnings.push_back(std::move(warning));
     Json json = {
         {"node_id", identity.node.str()},
@@ -138,7 +142,8 @@ AdminAnswer Admin::metrics_page() {
     set(gauges_->repo_rows, core_.repo().stats().rows);
     set(gauges_->local_health, core_.gossip().local_health());
     const auto* rdma = mesh_.rdma();
-    gauges_->rdma.update(rdma != nullptr ? &rdma->counters() : nullptr, mesh_.rdma_fallbacks());
+    gauges_->rdma.update(rdma != nullptr ? &rdma->counters() : nullptr, mesh_.rdma_up(), mesh_.rdma_fallbacks(),
+                          mesh_.rdma_stalls());
     const auto peers = core_.transfer().peers(core_.now());
     const auto quarantined = std::ranges::count(peers, true, &transfer::PeerTotals::quarantined);
     gauges_->quarantined.set(quarantined);

@@ -60,6 +60,8 @@ class Core final : private transfer::LocalBlobs {
     // From the data links.
     void on_transfer(NodeId from, const wire::TransferMessage& message);
     void on_fetch_end(NodeId from, RequestId request, const transfer::ChunkEnd& end);
+    /// Where peers take RDMA connections now; empty: nowhere. The mesh is told.
+    void set_rdma(const Endpoint& address);
     void on_fetch_bytes(NodeId from, RequestId request, std::uint64_t bytes);
     void on_serve_end(NodeId to, RequestId request, bool ok);
     void on_data_link_down(NodeId peer);

@@ -65,6 +65,16 @@ gossip::Self Core::self_of(const store::Store& store, const CoreOptions& options
             options.gossip,  options.transfer,    options.rdma, options.http};
 }
 
+void Core::set_rdma(const Endpoint& address) {
+    const Endpoint before = parts_.gossip.self().rdma;
+    if (before == address) return;
+    log::info("rdma.address", {{"now", address.str()}, {"before", before.str()}});
+    CoreOptions options = parts_.options;
+    options.rdma = address;
+    parts_.gossip.update_self(parts_.now(), self_of(parts_.store, options), parts_.gossip_out);
+    drain();
+}
+
 void Core::start(const std::vector<Endpoint>& seeds) {
     const Member self = parts_.gossip.self();
     for (const auto& home : parts_.store.homes()) {

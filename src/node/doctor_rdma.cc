@@ -21,7 +21,6 @@ using transport::rdma::SystemDevice;
 /// What the kernel allows for headers and checksum of RoCE: IPv6, UDP and the longest transport headers.
 constexpr std::uint32_t kRoceHeaders = 96;
 constexpr std::uint32_t kRoceMtuMax = 4096;
-constexpr std::uint64_t kSourceSlotsMin = 8;
 
 class Judge {
   public:
@@ -289,15 +288,8 @@ std::vector<Finding> judge_rdma(const RdmaFacts& facts, const config::Rdma& rdma
 }
 
 std::uint64_t landing_slots_within(std::uint64_t limit, const config::Rdma& rdma, std::size_t devices) {
-    const std::uint64_t least = transport::RdmaTransport::Options().landing_slots_min;
-    std::uint64_t landing = rdma.landing_slots;
-    std::uint64_t source = rdma.source_slots;
-    while ((landing + source) * kChunkSizeMax * devices > limit) {
-        landing /= 2;
-        source = std::max(source / 2, kSourceSlotsMin);
-        if (landing < least) return 0;
-    }
-    return landing;
+    const std::size_t least = transport::RdmaTransport::Options().landing_slots_min;
+    return transport::rdma::slots_within(limit, {rdma.landing_slots, rdma.source_slots}, least, devices).landing;
 }
 
 std::uint32_t roce_mtu_of(std::uint32_t interface_mtu) {

@@ -115,6 +115,9 @@ Status Mesh::listen() {
         const Member* member = core_ != nullptr ? core_->gossip().find(peer) : nullptr;
         return member != nullptr ? member->rdma : Endpoint{};
     };
+    router.on_devices = [this] {
+        if (core_ != nullptr) core_->set_rdma(rdma_address());
+    };
     router.on_bytes_out = [this](Road road, NodeId to, RequestId request, std::uint64_t bytes) {
         if (!bench_->serves(to, request)) count(out_, road, to, bytes);
     };
@@ -152,14 +155,18 @@ void Mesh::open_rdma() {
                           {"devices", devices},
                           {"landing_slots", rdma_->landing_slots()},
                           {"source_slots", rdma_->source_slots()}});
-    if (rdma_->advertised().empty()) {
+    if (rdma_address().empty()) {
         log::warn("rdma.no_address", {{"do", "name the address peers reach this node's RDMA device at: "
                                              "--rdma-advertise-addr"}});
     }
 }
 
+bool Mesh::rdma_up() const {
+    return rdma_ && std::ranges::any_of(rdma_->devices(), &transport::rdma::Device::active);
+}
+
 Endpoint Mesh::rdma_address() const {
-    return rdma_ && !rdma_->advertised().empty() ? rdma_->advertised() : Endpoint{};
+    return rdma_ && !rdma_->advertised().host.empty() ? rdma_->advertised() : Endpoint{};
 }
 
 Road Mesh::road_with(NodeId peer) const {

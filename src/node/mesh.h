@@ -58,7 +58,10 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     /// Null where there is no RDMA; then rdma_off() says why, unless nobody asked for it.
     [[nodiscard]] const transport::RdmaTransport* rdma() const { return rdma_.get(); }
     [[nodiscard]] const std::string& rdma_off() const { return rdma_off_; }
+    /// There is a device that works.
+    [[nodiscard]] bool rdma_up() const;
     [[nodiscard]] std::uint64_t rdma_fallbacks() const { return router_ ? router_->fallbacks() : 0; }
+    [[nodiscard]] std::uint64_t rdma_stalls() const { return router_ ? router_->stalls() : 0; }
     /// Empty when peers cannot connect by RDMA.
     [[nodiscard]] Endpoint rdma_address() const;
     /// How the last attempt to reach an address failed, for `join` by hand; nothing when none did.

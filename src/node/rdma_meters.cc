@@ -6,7 +6,9 @@ using transport::rdma::Counters;
 
 RdmaMeters::RdmaMeters(Metrics& m)
     : up_(m.gauge("fastreg_rdma_up", "1 while chunks can go by RDMA, 0 where it is off or has no device")),
-      fallbacks_(m.counter("fastreg_rdma_fallbacks_total", "Chunks that RDMA failed and TCP was asked for")) {
+      fallbacks_(m.counter("fastreg_rdma_fallbacks_total", "Chunks that RDMA failed and TCP was asked for")),
+      stalls_(m.counter("fastreg_rdma_failures_total", "What RDMA failed by; the chunks went by TCP",
+                        R"(reason="stall")")) {
     constexpr std::string_view kChunks = "fastreg_rdma_chunks_total";
     constexpr std::string_view kFailures = "fastreg_rdma_failures_total";
     constexpr std::string_view kReads = "fastreg_rdma_source_reads_total";
@@ -21,7 +23,7 @@ RdmaMeters::RdmaMeters(Metrics& m)
     grown(kChunks, "Chunks by RDMA Write: landed here, or written into a peer's slot", R"(direction="in")",
           &Counters::chunks_in);
     grown(kChunks, "", R"(direction="out")", &Counters::chunks_out);
-    grown(kFailures, "What RDMA failed by; the chunks went by TCP", R"(reason="connect")", &Counters::connects_failed);
+    grown(kFailures, "", R"(reason="connect")", &Counters::connects_failed);
     grown(kFailures, "", R"(reason="link")", &Counters::links_broken);
     grown(kFailures, "", R"(reason="timeout")", &Counters::timeouts);
     grown(kFailures, "", R"(reason="protocol")", &Counters::protocol_errors);
@@ -46,9 +48,10 @@ void RdmaMeters::raise(Counter& counter, std::uint64_t to) {
     if (to > counter.value()) counter.add(to - counter.value());
 }
 
-void RdmaMeters::update(const Counters* counters, std::uint64_t fallbacks) {
-    up_.set(counters != nullptr ? 1 : 0);
+void RdmaMeters::update(const Counters* counters, bool up, std::uint64_t fallbacks, std::uint64_t stalls) {
+    up_.set(up ? 1 : 0);
     raise(fallbacks_, fallbacks);
+    raise(stalls_, stalls);
     if (counters == nullptr) return;
     for (const Grown& each : grown_) raise(each.shown, (counters->*each.from).load());
     for (const Now& each : now_) each.shown.set(static_cast<std::int64_t>((counters->*each.from).load()));

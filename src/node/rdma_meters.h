@@ -13,8 +13,8 @@ namespace fastreg::node {
 class RdmaMeters {
   public:
     explicit RdmaMeters(Metrics& metrics);
-    /// Brings everything up to date; `counters` is null where there is no RDMA.
-    void update(const transport::rdma::Counters* counters, std::uint64_t fallbacks);
+    /// Brings everything up to date; `counters` is null where there is no RDMA, `up` says that a device works.
+    void update(const transport::rdma::Counters* counters, bool up, std::uint64_t fallbacks, std::uint64_t stalls);
 
   private:
     using Number = transport::rdma::Counters::Number transport::rdma::Counters::*;
@@ -32,6 +32,7 @@ class RdmaMeters {
     std::vector<Now> now_;
     Gauge& up_;
     Counter& fallbacks_;
+    Counter& stalls_;
 };
 
 }  // namespace fastreg::node

@@ -38,7 +38,9 @@ class Router::FromTcp final : public DataHandler {
         r_.handler_.on_served(to, request, ok, bytes);
     }
     void on_link_up(NodeId peer) override {
-        r_.peers_[peer].tcp_up = true;
+        Peer& state = r_.peers_[peer];
+        state.tcp_up = true;
+        state.spoken_at = r_.options_.now();
         r_.handler_.on_link_up(peer);
     }
     void on_link_down(NodeId peer, const std::string& why) override {
@@ -81,6 +83,7 @@ class Router::FromRdma final : public rdma::RdmaEvents {
         FetchOrder order = std::move(found->second);
         r_.by_rdma_.erase(found);
         if (end != FetchEnd::link_lost && end != FetchEnd::protocol_error) {
+            r_.keep_alive(order);
             return r_.handler_.on_fetch_done(from, request, end);
         }
         ++r_.fallbacks_;
@@ -102,6 +105,10 @@ class Router::FromRdma final : public rdma::RdmaEvents {
         state.rdma_up = true;
         state.rdma_since = r_.options_.now();
         log::debug("rdma.link_up", {{"peer", peer.brief()}});
+    }
+    void on_devices() override { r_.options_.on_devices(); }
+    void on_asker_gone(NodeId peer) override {
+        if (const auto found = r_.peers_.find(peer); found != r_.peers_.end()) found->second.asks_by_rdma = false;
     }
     void on_link_down(NodeId peer, const std::string& why, bool orderly) override {
         Peer& state = r_.peers_[peer];
@@ -163,6 +170,13 @@ void Router::blame_rdma(NodeId peer, Peer& state, const std::string& why, bool w
                                    {"retry_in_s", millis_of(state.retry_after) / 1000}});
 }
 
+void Router::keep_alive(const FetchOrder& order) {
+    const auto found = peers_.find(order.from);
+    if (found == peers_.end() || options_.now() - found->second.spoken_at < kKeepAlive) return;
+    found->second.spoken_at = options_.now();
+    tcp_->send(order.from, order.address, wire::Have{order.digest, {}});  // nothing new
+}
+
 /// A link's fetches end before it does: those by RDMA, and those that just fell back to TCP and wait for a link.
 void Router::lose_fetches(NodeId from) {
     std::vector<RequestId> lost;
@@ -191,6 +205,7 @@ void Router::send(NodeId to, const Endpoint& address, wire::TransferMessage mess
     }
     // Before the first chunk is asked for, so that the link is there by then.
     if (std::holds_alternative<wire::Interest>(message)) try_rdma(to);
+    if (const auto found = peers_.find(to); found != peers_.end()) found->second.spoken_at = options_.now();
     tcp_->send(to, address, std::move(message));
 }
 
@@ -224,7 +239,10 @@ void Router::drop(NodeId peer, const std::string& why) {
         // A peer is dropped because nothing came. If chunks were under way by RDMA then that is to blame, however
         // well it connects: another MTU on the way looks just so.
         const bool stalled = std::ranges::any_of(by_rdma_, [&](const auto& e) { return e.second.from == peer; });
-        if (stalled) blame_rdma(peer, peers_[peer], why, true);
+        if (stalled) {
+            ++stalls_;
+            blame_rdma(peer, peers_[peer], why, true);
+        }
         rdma_->drop(peer, why);
         lose_fetches(peer);
     }

@@ -39,11 +39,16 @@ class Router final : public DataTransport {
     static constexpr Duration kRetryLongest = 300s;
     /// A link that lived so long halves what is waited next time; one that flaps never gets quick again.
     static constexpr Duration kProvenAfter = 60s;
+    /// While all chunks go by RDMA a word goes by TCP this often: an idle link would be closed, and the peers'
+    /// knowledge of each other with it (TcpTransport::Options::idle).
+    static constexpr Duration kKeepAlive = 30s;
 
     struct Options {
         std::function<Instant()> now;  // the loop's clock
         /// Where a peer takes RDMA connections; empty: nowhere.
         std::function<Endpoint(NodeId)> rdma_of = [](NodeId) { return Endpoint{}; };
+        /// This node's own RDMA came or went.
+        std::function<void()> on_devices = [] {};
         /// Of each serve, before the handler hears of its end.
         std::function<void(Road, NodeId to, RequestId, std::uint64_t bytes)> on_bytes_out =
             [](Road, NodeId, RequestId, std::uint64_t) {};
@@ -67,6 +72,8 @@ class Router final : public DataTransport {
     [[nodiscard]] Road road_with(NodeId peer) const;
     /// Chunks that RDMA failed and TCP was asked for.
     [[nodiscard]] std::uint64_t fallbacks() const { return fallbacks_; }
+    /// Peers that were dropped for silence while their chunks were under way by RDMA.
+    [[nodiscard]] std::uint64_t stalls() const { return stalls_; }
 
     void send(NodeId to, const Endpoint& address, wire::TransferMessage message) override;
     void fetch(FetchOrder order) override;
@@ -84,11 +91,13 @@ class Router final : public DataTransport {
         bool connecting = false;
         bool asks_by_rdma = false;
         Instant rdma_since;
+        Instant spoken_at;  // by TCP
         Instant retry_at;  // no RDMA before
         Duration retry_after{};
     };
 
     void try_rdma(NodeId peer);
+    void keep_alive(const FetchOrder& order);
     void lose_fetches(NodeId from);
     void blame_rdma(NodeId peer, Peer& state, const std::string& why, bool was_up);
 
@@ -103,6 +112,7 @@ class Router final : public DataTransport {
     std::map<RequestId, NodeId> retried_;                 // asked again by TCP, of whom
     std::set<std::pair<NodeId, RequestId>> asked_by_rdma_;  // of this node, not ended
     std::uint64_t fallbacks_ = 0;
+    std::uint64_t stalls_ = 0;
 };
 
 }  // namespace fastreg::transport

@@ -38,6 +38,7 @@ TEST_CASE("writes in flight when their requests were given up never land in slot
         options.links.cancel_grace = 1ms;
         options.links.drain_max = 20ms;
         options.links.slots_per_peer = 8;
+        options.landing_slots = 32;  // of which one peer gets a quarter
     });
     world.b.file = std::make_shared<MemoryFile>(pattern(kBigChunk));
     world.b.reads_held = true;
@@ -55,7 +56,7 @@ TEST_CASE("writes in flight when their requests were given up never land in slot
             world.a.now = world.clock.now();
             (void)world.a.step();
             world.a.engine->on_deadline(world.a.now);
-            if (world.a.downs == 1 && world.a.engine->links() == 0 && world.a.counters.slots_free == 16) return true;
+            if (world.a.downs == 1 && world.a.engine->links() == 0 && world.a.counters.slots_free == 32) return true;
         }
         return false;
     }();

@@ -94,15 +94,50 @@ TEST_CASE("a greeting that was recorded opens no more than a connection") {
     const wire::RdmaHello mine = world.hello();
     const auto event = world.connect_with(wire::encode_rdma_hello(mine));
     REQUIRE(event->type == CmEvent::Type::established);
+    SUBCASE("saying nothing") {}
     SUBCASE("asking without a proof") { world.say(world.request(1)); }
     SUBCASE("a proof of another connection") {
         wire::RdmaWelcome other = *wire::decode_rdma_welcome(event->data);
         other.nonce[0] ^= std::byte{1};
         world.say(wire::RdmaProof{wire::rdma_proof_mac(world.key, mine, other)});
     }
-    world.pass(3s);
+    world.pass(3100ms);
     CHECK(world.victim.asked.empty());
     CHECK(world.victim.engine->links() == 0);
+}
+
+TEST_CASE("a connection takes the place of an older one only once it has proven the key") {
+    // Or whoever recorded a greeting could keep two nodes off RDMA by repeating it.
+    Stranger world;
+    RdmaNode& honest = world.add(9);
+    world.connect(honest, world.victim);
+    REQUIRE(honest.ups == 1);
+    const auto event = world.connect_with(wire::encode_rdma_hello(world.hello()));
+    REQUIRE(event->type == CmEvent::Type::established);
+    world.pass(3100ms);
+    CHECK(honest.downs == 0);
+    CHECK(world.victim.counters.links_in == 1);
+    const wire::RdmaHello mine = world.hello();
+    const auto again = world.connect_with(wire::encode_rdma_hello(mine));
+    world.say(wire::RdmaProof{wire::rdma_proof_mac(world.key, mine, *wire::decode_rdma_welcome(again->data))});
+    CHECK(honest.downs == 1);
+    CHECK(world.victim.counters.links_in == 1);
+}
+
+TEST_CASE("an asker that takes nothing keeps no source slot for long") {
+    // Over iWARP it only has to leave its TCP window shut.
+    Stranger world;
+    world.enter();
+    world.fabric.hold(&world.victim.verbs, true);
+    world.say(world.request(1));
+    REQUIRE(world.fabric.on_wire() > 0);
+    CHECK(world.victim.counters.sources_in_use == 1);
+    world.pass(29s);
+    CHECK(world.victim.engine->links() == 1);
+    world.pass(2s);
+    CHECK(world.victim.engine->links() == 0);
+    CHECK(world.victim.counters.sources_in_use == 0);
+    CHECK_FALSE(world.victim.served[1].first);
 }
 
 TEST_CASE("a proven peer that breaks the protocol loses its connection, and nothing else happens") {
@@ -116,6 +151,18 @@ TEST_CASE("a proven peer that breaks the protocol loses its connection, and noth
     SUBCASE("a request id twice") {
         world.say(world.request(1));
         world.say(world.request(1));
+    }
+    SUBCASE("a request id again while its chunk is on its way") {
+        world.victim.reads_held = false;
+        world.fabric.hold(&world.victim.verbs, true);
+        world.say(world.request(1));
+        REQUIRE(world.fabric.on_wire() > 0);
+        world.say(world.request(1));
+        world.fabric.hold(&world.victim.verbs, false);
+    }
+    SUBCASE("a cancel that names another slot than the request") {
+        world.say(world.request(1));
+        world.say(wire::RdmaCancel{1, 2});
     }
     SUBCASE("more requests than agreed") {
         for (RequestId i = 1; i <= 5; ++i) world.say(world.request(i));

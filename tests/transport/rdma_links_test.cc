@@ -321,14 +321,196 @@ TEST_CASE("an idle link is closed, and one too many makes room by the idlest") {
     RdmaNode& d = world.add(4);
     world.connect(a, b);
     world.connect(a, c);
+    world.pass(1s);
+    b.file = std::make_shared<MemoryFile>(pattern(kBigChunk));
+    a.engine->fetch(a.now, a.order(b, 1, sink()));  // so that c's has been idle longer, whatever the ids
+    world.pump();
     world.connect(a, d);
     CHECK(a.ups == 3);
     CHECK(a.downs == 1);
     CHECK(a.orderly);
+    CHECK(b.counters.links_in == 1);
+    CHECK(c.counters.links_in == 0);
+    CHECK(c.askers_gone == std::vector{a.id});
+    // An end that nobody suffers from is none of the failures that an operator looks for.
+    CHECK(c.counters.links_broken == 0);
     world.pass(61s);
     CHECK(a.downs == 3);
     CHECK(a.why == "idle");
     CHECK(a.engine->links() == 0);
+}
+
+TEST_CASE("too many connections in make room by one that is idle, and never by one at work") {
+    RdmaWorld world;
+    RdmaNode& b = world.add(9, [](Engine::Options& options) { options.links_max = 2; });
+    b.file = std::make_shared<MemoryFile>(pattern(kBigChunk));
+    b.reads_held = true;
+    RdmaNode& busy = world.add(1);
+    RdmaNode& idle = world.add(2);
+    RdmaNode& third = world.add(3);
+    world.connect(busy, b);
+    world.connect(idle, b);
+    busy.engine->fetch(busy.now, busy.order(b, 1, sink()));
+    world.pump();
+    world.connect(third, b);
+    CHECK(third.ups == 1);
+    CHECK(idle.downs == 1);
+    CHECK(idle.orderly);  // it lost nothing, and blames nobody
+    CHECK(busy.downs == 0);
+    third.engine->fetch(third.now, third.order(b, 2, sink()));
+    world.pump();
+    RdmaNode& fourth = world.add(4);
+    world.connect(fourth, b);
+    CHECK(fourth.downs == 1);
+    CHECK(fourth.why == "refused: too many connections");
+}
+
+TEST_CASE("who waits for a slot of this node is not called silent, and a client's chunk does not wait") {
+    // A disk slower than the fabric keeps all slots full: that is no fault of the peers'.
+    Pair world;
+    std::vector<std::shared_ptr<CollectingSink>> full;
+    for (RequestId i = 1; i <= 16; ++i) {
+        full.push_back(std::make_shared<CollectingSink>(true));
+        world.a.engine->fetch(world.a.now, world.a.order(world.b, i, full.back()));
+    }
+    world.pump();
+    REQUIRE(world.a.counters.slots_free == 0);
+    const auto last = sink();
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 17, last));
+    world.pass(1s);
+    CHECK(world.a.pauses[17] >= 9);
+    CHECK(world.a.pauses[17] <= 11);
+    FetchOrder urgent = world.a.order(world.b, 18, sink());
+    urgent.urgent = true;
+    world.a.engine->fetch(world.a.now, urgent);
+    world.pump();
+    CHECK(world.a.done[18] == FetchEnd::link_lost);  // by TCP, which has a block for it
+    CHECK(world.a.downs == 0);
+    CHECK_FALSE(world.a.done.contains(17));
+    full.front()->let_go();
+    world.pump();
+    CHECK(world.a.done[17] == FetchEnd::all_sent_to_sink);
+    CHECK(last->bytes() == pattern(kBigChunk));
+    const int pauses = world.a.pauses[17];
+    world.pass(1s);
+    CHECK(world.a.pauses[17] == pauses);
+}
+
+TEST_CASE("slots that come free one by one go to all peers in turn") {
+    RdmaWorld world;
+    RdmaNode& a = world.add(1);
+    std::vector<std::shared_ptr<CollectingSink>> full;
+    for (unsigned n = 2; n <= 4; ++n) {
+        RdmaNode& peer = world.add(n);
+        peer.file = std::make_shared<MemoryFile>(pattern(kBigChunk));
+        world.connect(a, peer);
+    }
+    for (RequestId i = 1; i <= 16; ++i) {
+        full.push_back(std::make_shared<CollectingSink>(true));
+        a.engine->fetch(a.now, a.order(*world.nodes[1], i, full.back()));
+    }
+    world.pump();
+    REQUIRE(a.counters.slots_free == 0);
+    for (RequestId i = 0; i < 30; ++i) {
+        full.push_back(std::make_shared<CollectingSink>(true));
+        a.engine->fetch(a.now, a.order(*world.nodes[1 + i % 3], 100 + i, full.back()));
+    }
+    world.pump();
+    for (std::size_t i = 0; i < 6; ++i) {
+        full[i]->let_go();
+        world.pump();
+    }
+    std::map<RequestId, int> by_peer;
+    for (const auto& [request, end] : a.done) {
+        if (request >= 100) ++by_peer[(request - 100) % 3];
+    }
+    for (RequestId peer = 0; peer < 3; ++peer) CHECK(by_peer[peer] == 2);
+    for (const auto& sink : full) sink->let_go();
+}
+
+TEST_CASE("one peer that dies leaves slots for the others, however small the pool") {
+    Pair world;
+    RdmaNode& c = world.add(3);
+    c.file = world.b.file;
+    world.connect(world.a, c);
+    world.b.reads_held = true;
+    for (RequestId i = 1; i <= 16; ++i) world.a.engine->fetch(world.a.now, world.a.order(world.b, i, sink()));
+    world.pump();
+    world.fabric.keep_completions(&world.a.verbs, true);  // its queue pair is not gone for a while
+    world.a.engine->drop(world.a.now, world.b.id, "no byte for 2 s");
+    world.pump();
+    REQUIRE(world.a.counters.slots_quarantined == 4);
+    world.fabric.keep_completions(&world.a.verbs, false);
+    const auto got = sink();
+    world.a.engine->fetch(world.a.now, world.a.order(c, 50, got));
+    world.pump();
+    CHECK(got->bytes() == pattern(kBigChunk));
+}
+
+TEST_CASE("a link that breaks while its chunk is read ends all that waited for that chunk") {
+    // The first write finds out; the others of the same read must find a link that is closing.
+    Pair world;
+    world.b.reads_held = true;
+    for (RequestId i = 1; i <= 3; ++i) world.a.engine->fetch(world.a.now, world.a.order(world.b, i, sink()));
+    world.pump();
+    REQUIRE(world.b.asked.size() == 3);
+    world.b.verbs.remove_device();
+    world.b.reads_held = false;
+    world.pump();
+    for (RequestId i = 1; i <= 3; ++i) CHECK(world.b.served[i] == std::pair{false, std::uint64_t{0}});
+    world.pass(3s);
+    CHECK(world.b.counters.sources_in_use == 0);
+    CHECK(world.b.engine->links() == 0);
+}
+
+TEST_CASE("a link that breaks takes what waits for a source slot along") {
+    Pair world([](Engine::Options& options) { options.source_slots = 1; });
+    world.b.reads_held = true;
+    for (RequestId i = 1; i <= 4; ++i) {
+        FetchOrder order = world.a.order(world.b, i, sink());
+        order.digest = digest_of(HashAlg::sha256, as_bytes(std::to_string(i)));  // each a slot of its own
+        world.a.engine->fetch(world.a.now, order);
+    }
+    world.pump();
+    REQUIRE(world.b.asked.size() == 4);
+    world.b.verbs.remove_device();
+    world.b.reads_held = false;
+    world.pump();
+    for (RequestId i = 1; i <= 4; ++i) CHECK(world.b.served[i] == std::pair{false, std::uint64_t{0}});
+    world.pass(3s);
+    CHECK(world.b.counters.sources_in_use == 0);
+}
+
+TEST_CASE("an end that is lost is asked for, and an end that comes twice closes the link") {
+    Pair world;
+    const auto is_done = [&](const FakeVerbs* from, ByteView message) {
+        const auto decoded = wire::decode_rdma(message);
+        return from == &world.b.verbs && decoded && std::holds_alternative<wire::RdmaDone>(*decoded);
+    };
+    using Fate = FakeFabric::Fate;
+    Fate fate = Fate::once;
+    world.fabric.fate = [&](const FakeVerbs* from, ByteView m) { return is_done(from, m) ? fate : Fate::once; };
+    SUBCASE("lost") {
+        fate = Fate::lost;
+        world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, sink()));
+        world.pump();
+        CHECK(world.a.done.empty());
+        CHECK(world.a.counters.slots_free == 15);
+        world.pass(5200ms);
+        CHECK(world.a.done[1] == FetchEnd::link_lost);
+        CHECK(world.a.counters.slots_free == 16);  // the cancel was answered: its end
+        CHECK(world.a.downs == 0);
+    }
+    SUBCASE("twice") {
+        fate = Fate::twice;
+        world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, sink()));
+        world.pump();
+        CHECK(world.a.done[1] == FetchEnd::all_sent_to_sink);
+        CHECK(world.a.downs == 1);
+        CHECK(world.a.why.find("broke the protocol") != std::string::npos);
+        world.pass(3s);
+        CHECK(world.a.counters.slots_free == 16);
+    }
 }
 
 TEST_CASE("memory that may not be pinned is an error that names the limit") {

@@ -41,13 +41,17 @@ struct EngineNode : EngineOwner {
         CHECK_FALSE(done.contains(request));
         done[request] = end;
     }
-    void on_progress(NodeId, RequestId request, std::uint64_t bytes) override { progress[request] += bytes; }
+    void on_progress(NodeId, RequestId request, std::uint64_t bytes) override {
+        progress[request] += bytes;
+        if (bytes == 0) ++pauses[request];
+    }
     void on_served(NodeId, RequestId request, bool ok, std::uint64_t bytes) override {
         CHECK_FALSE(served.contains(request));
         served[request] = {ok, bytes};
         if (on_served_too) on_served_too();
     }
     void on_link_up(NodeId) override { ++ups; }
+    void on_asker_gone(NodeId peer) override { askers_gone.push_back(peer); }
     void on_link_down(NodeId, const std::string& reason, bool was_orderly) override {
         ++downs;
         why = reason;
@@ -103,6 +107,8 @@ struct EngineNode : EngineOwner {
     std::vector<wire::TransferMessage> messages;
     std::map<RequestId, FetchEnd> done;
     std::map<RequestId, std::uint64_t> progress;
+    std::map<RequestId, int> pauses;  // progress of nothing, because this node has no slot
+    std::vector<NodeId> askers_gone;
     std::map<RequestId, std::pair<bool, std::uint64_t>> served;
     int ups = 0;
     int downs = 0;

@@ -68,10 +68,10 @@ TEST_CASE("a quarantined slot waits for its own queue pair, and then a little mo
     CHECK(pool->free() == 15);
 }
 
-TEST_CASE("with a quarter of the slots in quarantine no more are granted") {
+TEST_CASE("with half of the slots in quarantine no more are granted") {
     // Peers that fail must not take all memory that RDMA has.
     auto pool = LandingPool::create(16, kSlot);
-    for (int i = 0; i < 4; ++i) pool->quarantine(*pool->grant(1));
+    for (int i = 0; i < 8; ++i) pool->quarantine(*pool->grant(1));
     CHECK_FALSE(pool->grant(2));
     pool->on_queue_gone(SlotTest::gone(1), Instant{});
     pool->on_deadline(Instant{} + 1s);

@@ -8,7 +8,7 @@ namespace fastreg::transport::rdma {
 namespace {
 
 SourceKey key(std::uint64_t chunk, std::uint64_t inode = 1) {
-    return {digest_of(HashAlg::sha256, as_bytes("b")), chunk * 4096, 4096, 1, inode};
+    return {digest_of(HashAlg::sha256, as_bytes("b")), chunk * 4096, 4096, {1, inode, 100, 5}};
 }
 
 TEST_CASE("a chunk is loaded once, and found by all who ask while it is and after") {
@@ -37,6 +37,15 @@ TEST_CASE("a repaired blob is read anew") {
     const auto repaired = pool->acquire(key(1, 2));
     CHECK(repaired->state == SourcePool::State::load);
     CHECK(repaired->slot != old->slot);
+}
+
+TEST_CASE("a repaired blob that got the number of the file before it is read anew, too") {
+    // File systems give the number of a removed file to the next one; when it was made tells them apart.
+    auto pool = SourcePool::create(8, 4096);
+    pool->loaded(pool->acquire(key(1))->slot);
+    SourceKey repaired = key(1);
+    ++repaired.file.born_ns;
+    CHECK(pool->acquire(repaired)->state == SourcePool::State::load);
 }
 
 TEST_CASE("the same place with another length is another chunk") {

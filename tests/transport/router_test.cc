@@ -193,6 +193,7 @@ TEST_CASE("a peer that is dropped while it owes chunks by RDMA is asked by TCP f
     rig.router.drop(node(2), "no byte for 2 s");
     CHECK(rig.rdma.dropped == std::vector{node(2)});
     CHECK(rig.events.ended(1, FetchEnd::link_lost));
+    CHECK(rig.router.stalls() == 1);  // the metric that says why
     rig.router.rdma_events().on_link_down(node(2), "no byte for 2 s", true);
     rig.router.tcp_events().on_link_down(node(2), "no byte for 2 s");
     rig.router.tcp_events().on_link_up(node(2));
@@ -218,6 +219,37 @@ TEST_CASE("the fetches of a link end before it does, by whichever way they went"
     rig.router.tcp_events().on_fetch_done(node(2), 2 | kAgain, FetchEnd::link_lost);  // nobody is told twice
     rig.router.rdma_events().on_fetch_done(node(2), 1, FetchEnd::link_lost);
     CHECK(rig.tcp.fetched.size() == 1);
+}
+
+TEST_CASE("while all chunks go by RDMA the link by TCP is not left to idle") {
+    // It would be closed after two minutes, and every chunk under way with it.
+    Rig rig;
+    rig.all_up();
+    const auto chunk = [&](RequestId request) {
+        rig.router.fetch(rig.order(request));
+        rig.router.rdma_events().on_fetch_done(node(2), request, FetchEnd::all_sent_to_sink);
+    };
+    for (RequestId i = 1; i <= 29; ++i) {
+        chunk(i);
+        rig.now = rig.now + 1s;
+    }
+    CHECK(rig.tcp.sent.empty());
+    for (RequestId i = 30; i <= 150; ++i) {
+        chunk(i);
+        rig.now = rig.now + 1s;
+    }
+    CHECK(rig.tcp.sent.size() == 4);
+    for (const auto& message : rig.tcp.sent) CHECK(std::get<wire::Have>(message).chunks.empty());
+}
+
+TEST_CASE("what carries chunks between two nodes is what carries them now") {
+    Rig rig;
+    rig.router.set_rdma(&rig.rdma);
+    rig.router.tcp_events().on_link_up(node(2));
+    rig.router.rdma_events().on_message(node(2), wire::GetChunk{7, some_digest(), kBigBlob, 0, false});
+    CHECK(rig.router.road_with(node(2)) == Road::rdma);
+    rig.router.rdma_events().on_asker_gone(node(2));
+    CHECK(rig.router.road_with(node(2)) == Road::tcp);
 }
 
 TEST_CASE("an answer goes back the way its question came") {

@@ -3,14 +3,18 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "base/log.h"
+#include "transport/rdma/machine.h"
 #include "uv/loop.h"
 
 namespace fastreg::transport::rdma {
 namespace {
 
 constexpr std::size_t kReaders = 2;
+constexpr std::string_view kRaise =
+    "LimitMEMLOCK=infinity, --ulimit memlock=-1 --cap-add=IPC_LOCK, or ulimit -l unlimited";
 
 bool read_all(int fd, std::uint64_t offset, std::span<std::byte> into) {
     while (!into.empty()) {
@@ -34,16 +38,24 @@ struct Driver::Watch final : uv::PollHandler {
     void on_poll_error(int) override { poll.close(); }  // the device is gone, and says so elsewhere
 };
 
-Driver::Driver(uv::LoopThread& thread, Tell tell, Counters& counters)
+Driver::Driver(uv::LoopThread& thread, Tell tell, OnDevices on_devices, Counters& counters)
     : thread_(thread),
       loop_(thread.loop()),
       tell_(std::move(tell)),
+      on_devices_(std::move(on_devices)),
       counters_(counters),
       self_(std::make_shared<Driver*>(this)),
-      timer_(loop_, [this] { run([](Engine& engine, Instant now) { engine.on_deadline(now); }); }) {}
+      gate_(std::make_shared<Gate>()),
+      timer_(loop_, [this] { run([](Engine& engine, Instant now) { engine.on_deadline(now); }); }) {
+    gate_->thread = &thread_;
+}
 
 Driver::~Driver() {
     *self_ = nullptr;
+    {
+        const std::lock_guard lock(gate_->mutex);
+        gate_->thread = nullptr;
+    }
     if (verbs_) verbs_->set_on_released({});
     readers_.clear();  // joined: nobody writes into the source pool any more
     watches_.clear();
@@ -54,33 +66,44 @@ Driver::~Driver() {
 Status Driver::start(IbVerbs::Options verbs, Engine::Options engine, std::size_t landing_slots_min,
                      const Endpoint& listen) {
     FR_TRY_ASSIGN(verbs_, IbVerbs::open(verbs));
-    const auto freed = [self = self_, &thread = thread_] {
-        thread.post([self] {
+    // Blocks of landed chunks outlive this driver and its thread while the store still holds them.
+    const auto freed = [self = self_, gate = gate_] {
+        const std::lock_guard lock(gate->mutex);
+        if (gate->thread == nullptr) return;
+        gate->thread->post([self] {
             if (*self != nullptr) (*self)->run([](Engine& e, Instant now) { e.on_slot_freed(now); });
         });
     };
     const std::size_t wanted = engine.landing_slots;
+    Slots slots{engine.landing_slots, engine.source_slots};
+    // Before any of it is in memory: a container may be allowed much less than the pools want.
+    if (const LockedMemory memory = locked_memory(); !memory.may_exceed && memory.limit != LockedMemory::kUnlimited) {
+        slots = slots_within(memory.limit, slots, landing_slots_min, verbs_->devices().size());
+    }
+    std::optional<Error> refused;
     while (!engine_) {
+        if (slots.landing < landing_slots_min) {
+            return fail(refused ? refused->code : Errc::permission_denied,
+                        "pinning the memory of " + std::to_string(landing_slots_min) +
+                            " RDMA slots of 4 MiB is not allowed; raise the limit of locked memory (" +
+                            std::string(kRaise) + ")",
+                        refused ? refused->os_errno : ENOMEM);
+        }
+        engine.landing_slots = slots.landing;
+        engine.source_slots = slots.source;
         auto made = Engine::create(*verbs_, engine, *this, counters_, freed);
         if (made) {
             engine_ = std::move(*made);
-        } else if (engine.landing_slots / 2 >= landing_slots_min) {
-            engine.landing_slots /= 2;
-            engine.source_slots = std::max<std::size_t>(engine.source_slots / 2, 8);
         } else {
-            return fail(made.error().code,
-                        "pinning the memory of " + std::to_string(engine.landing_slots) +
-                            " RDMA slots of 4 MiB is not allowed; raise the limit of locked memory "
-                            "(LimitMEMLOCK=infinity, --ulimit memlock=-1, or ulimit -l unlimited)",
-                        made.error().os_errno);
+            refused = made.error();
         }
+        slots = half_of(slots);
     }
     if (engine.landing_slots < wanted) {
         log::warn("rdma.fewer_slots", {{"wanted", wanted},
                                        {"landing_slots", engine.landing_slots},
                                        {"source_slots", engine.source_slots},
-                                       {"do", "raise the limit of locked memory (LimitMEMLOCK=infinity, --ulimit "
-                                              "memlock=-1)"}});
+                                       {"do", "raise the limit of locked memory (" + std::string(kRaise) + ")"}});
     }
     options_ = engine;
     FR_TRY_ASSIGN(port_, engine_->listen(listen));
@@ -89,14 +112,13 @@ Status Driver::start(IbVerbs::Options verbs, Engine::Options engine, std::size_t
             if (each->device == gone) each->poll.close();  // may be the one that is running: freed at the end
         }
     });
-    FR_TRY(watch(std::nullopt, verbs_->cm_descriptor(), [this] {
-        run([](Engine& e, Instant now) { e.on_cm_events(now); });
-    }));
+    for (const Device& device : verbs_->devices()) active_.push_back(device.active);
+    FR_TRY(watch(std::nullopt, verbs_->cm_descriptor(), [this] { on_cm_events(); }));
     for (DeviceIndex i = 0; i < verbs_->devices().size(); ++i) {
         FR_TRY(watch(i, verbs_->completion_descriptor(i), [this, i] { on_completions(i); }));
         FR_TRY(watch(i, verbs_->async_descriptor(i), [this, i] {
             verbs_->read_async_events(i);
-            run([](Engine& e, Instant now) { e.on_cm_events(now); });
+            on_cm_events();
         }));
     }
     for (std::size_t i = 0; i < kReaders; ++i) readers_.push_back(std::make_unique<Worker>("fr-rdma-read"));
@@ -112,6 +134,13 @@ Status Driver::watch(std::optional<DeviceIndex> device, int fd, std::function<vo
     made->poll.watch(true, false);
     watches_.push_back(std::move(made));
     return {};
+}
+
+void Driver::on_cm_events() {
+    run([](Engine& engine, Instant now) { engine.on_cm_events(now); });
+    std::vector<bool> active;
+    for (const Device& device : verbs_->devices()) active.push_back(device.active);
+    if (std::exchange(active_, active) != active) on_devices_(verbs_->devices());
 }
 
 void Driver::on_completions(DeviceIndex device) {
@@ -155,6 +184,10 @@ void Driver::on_served(NodeId to, RequestId request, bool ok, std::uint64_t byte
 
 void Driver::on_link_up(NodeId peer) {
     tell_([=](RdmaEvents& events) { events.on_link_up(peer); });
+}
+
+void Driver::on_asker_gone(NodeId peer) {
+    tell_([=](RdmaEvents& events) { events.on_asker_gone(peer); });
 }
 
 void Driver::on_link_down(NodeId peer, const std::string& why, bool orderly) {

@@ -1,5 +1,6 @@
 #include "transport/rdma/engine.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -7,6 +8,18 @@
 #include "base/log.h"
 
 namespace fastreg::transport::rdma {
+namespace {
+
+/// The time of birth tells a file from one that was removed and whose number the file system gave out again.
+std::optional<FileIdentity> identity_of(int fd) {
+    struct statx about {};
+    if (::statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &about) != 0) return std::nullopt;
+    const bool born = (about.stx_mask & STATX_BTIME) != 0;
+    return FileIdentity{std::uint64_t{about.stx_dev_major} << 32U | about.stx_dev_minor, about.stx_ino,
+                        born ? about.stx_btime.tv_sec : 0, born ? about.stx_btime.tv_nsec : 0};
+}
+
+}  // namespace
 
 /// Links speak to the engine through this, so that its own face stays small.
 class Engine::Events final : public RequesterOwner, public ResponderOwner {
@@ -14,6 +27,7 @@ class Engine::Events final : public RequesterOwner, public ResponderOwner {
     explicit Events(Engine& engine) : e_(engine) {}
 
     void on_up(Requester& link) override { e_.owner_.on_link_up(link.peer()); }
+    void on_starved(Requester& link, RequestId request) override { e_.owner_.on_progress(link.peer(), request, 0); }
     void on_refused(Requester& link, wire::TransferMessage message) override {
         ++e_.counters_.refused;
         e_.owner_.on_message(link.peer(), std::move(message));
@@ -32,6 +46,10 @@ class Engine::Events final : public RequesterOwner, public ResponderOwner {
         e_.owner_.on_fetch_done(link.peer(), request, end);
     }
 
+    void on_proven(Responder& link) override {
+        e_.supersede(link);
+        e_.askers_changed_ = true;
+    }
     void on_request(Responder& link, const wire::RdmaRequest& request) override {
         e_.owner_.on_message(link.peer(), wire::GetChunk{request.request, request.digest, request.blob_size,
                                                          request.chunk, request.urgent});
@@ -51,6 +69,7 @@ class Engine::Events final : public RequesterOwner, public ResponderOwner {
     }
     void on_responder_closing(Responder& link, const std::vector<RequestId>& open) override {
         for (const RequestId request : open) on_cancelled(link, request);
+        e_.askers_changed_ = true;
     }
 
     /// Ends a serve that waits for its source.
@@ -120,23 +139,31 @@ Responder* Engine::responder_of(NodeId peer, RequestId request) {
     return nullptr;
 }
 
-/// Closes the link of this kind that was idle the longest when there are too many; false: all are at work.
+/// Closes the link of this kind that was idle the longest when there are too many; false: all are at work. One
+/// whose peer has not proven the key yet is idle.
 template <class Kind>
 bool Engine::make_room(Instant now) {
     std::size_t count = 0;
+    Link* idlest = nullptr;
     for (const auto& [conn, link] : links_) {
-        count += dynamic_cast<Kind*>(link.get()) != nullptr && link->state() != Link::State::closing ? 1 : 0;
+        if (dynamic_cast<Kind*>(link.get()) == nullptr || link->state() == Link::State::closing) continue;
+        ++count;
+        if (link->state() != Link::State::up || link->in_use()) continue;
+        if (idlest == nullptr || link->last_used() < idlest->last_used()) idlest = link.get();
     }
     if (count < options_.links_max) return true;
-    if constexpr (std::is_same_v<Kind, Requester>) {
-        for (const auto& [peer, link] : requesters_) {
-            if (link->state() != Link::State::up || link->in_use()) continue;
-            link->close(now, "idle, and another one is needed", true);
-            sweep(now);
-            return true;
-        }
+    if (idlest == nullptr) return false;
+    idlest->close(now, "idle, and another one is needed", true);
+    return true;
+}
+
+/// A node asks over one link: an older one is of an earlier life.
+void Engine::supersede(const Responder& by) {
+    for (const auto& [conn, link] : links_) {
+        auto* old = dynamic_cast<Responder*>(link.get());
+        if (old == nullptr || old == &by || old->peer() != by.peer() || !old->proven()) continue;
+        old->close(by.last_used(), "the peer connected again", true);
     }
-    return false;
 }
 
 void Engine::connect(Instant now, NodeId peer, const Endpoint& address) {
@@ -189,13 +216,6 @@ void Engine::on_connect_request(Instant now, const CmEvent& event) {
     if (links.key && !equal_constant_time(wire::rdma_hello_mac(*links.key, *hello, links.self), hello->mac)) {
         return turn_away(now, event, Code::wrong_key, "made with another key, or for another node");
     }
-    // A node asks over one link: an older one is of an earlier life.
-    for (const auto& [conn, link] : links_) {
-        auto* old = dynamic_cast<Responder*>(link.get());
-        if (old != nullptr && old->peer() == hello->node_id && old->state() != Link::State::closing) {
-            old->close(now, "the peer connected again", true);
-        }
-    }
     if (!make_room<Responder>(now)) return turn_away(now, event, Code::busy, "too many connections");
     auto link = std::make_unique<Responder>(context(), event.conn, event.device, now, *events_, *hello);
     Responder& made = *link;
@@ -224,6 +244,7 @@ void Engine::sweep(Instant now) {
         return true;
     });
     std::erase_if(links_, [](const auto& entry) { return entry.second->state() == Link::State::gone; });
+    if (std::exchange(askers_changed_, false)) tell_of_askers();
     begin_waiting_serves(now);
     std::uint64_t out = 0;
     for (const auto& [peer, link] : requesters_) out += link->state() == Link::State::up ? 1 : 0;
@@ -236,6 +257,20 @@ void Engine::sweep(Instant now) {
     counters_.slots_free = landing_->free();
     counters_.slots_quarantined = landing_->quarantined();
     counters_.sources_in_use = sources_->in_use();
+}
+
+/// A peer that could ask over a link and cannot any more.
+void Engine::tell_of_askers() {
+    std::set<NodeId> asking;
+    for (const auto& [conn, link] : links_) {
+        const auto* responder = dynamic_cast<const Responder*>(link.get());
+        if (responder == nullptr || !responder->proven() || link->state() != Link::State::up) continue;
+        asking.insert(link->peer());
+    }
+    std::swap(asking, askers_);
+    for (const NodeId& before : asking) {
+        if (!askers_.contains(before)) owner_.on_asker_gone(before);
+    }
 }
 
 void Engine::drop(Instant now, NodeId peer, const std::string& why) {
@@ -262,8 +297,18 @@ void Engine::cancel_fetch(Instant now, NodeId from, RequestId request) {
 }
 
 void Engine::on_slot_freed(Instant now) {
-    for (const auto& [peer, link] : requesters_) link->go_on(now);
+    go_on(now);
     sweep(now);
+}
+
+/// Each time another requester is first, so that the slots of a slow node go round.
+void Engine::go_on(Instant now) {
+    if (requesters_.empty()) return;
+    auto first = requesters_.upper_bound(last_first_);
+    if (first == requesters_.end()) first = requesters_.begin();
+    last_first_ = first->first;
+    for (auto at = first; at != requesters_.end(); ++at) at->second->go_on(now);
+    for (auto at = requesters_.begin(); at != first; ++at) at->second->go_on(now);
 }
 
 // --- answering ---------------------------------------------------------------------------------
@@ -278,13 +323,12 @@ void Engine::serve(Instant now, ServeOrder order) {
 void Engine::start_serve(Instant now, Serving serving) {
     auto* link = dynamic_cast<Responder*>(links_.at(serving.conn).get());
     const wire::RdmaRequest& asked = *link->asked(serving.order.request);
-    struct stat about {};
-    if (serving.order.length != asked.chunk_bytes() || ::fstat(serving.order.file->fd(), &about) != 0) {
+    const auto file = identity_of(serving.order.file->fd());
+    if (serving.order.length != asked.chunk_bytes() || !file) {
         link->refuse(now, serving.order.request, wire::RdmaNack::Why::not_here);
         return end_serve(serving.order, false);
     }
-    const auto lease = sources_->acquire(
-        {asked.digest, serving.order.file_offset, serving.order.length, about.st_dev, about.st_ino});
+    const auto lease = sources_->acquire({asked.digest, serving.order.file_offset, serving.order.length, *file});
     if (!lease) {
         slotless_.push_back(std::move(serving));
         return;
@@ -316,7 +360,8 @@ void Engine::on_read(Instant now, std::size_t slot, bool ok) {
     if (node) {
         for (const Serving& serving : node.mapped()) {
             auto* link = dynamic_cast<Responder*>(links_.at(serving.conn).get());
-            if (ok) {
+            // The write before it may have found the link broken, and closed it.
+            if (ok && link->asked(serving.order.request) != nullptr) {
                 write(now, serving, slot);
                 continue;
             }
@@ -336,7 +381,9 @@ void Engine::write(Instant now, const Serving& serving, SourcePool::Slot slot) {
 }
 
 void Engine::begin_waiting_serves(Instant now) {
-    for (std::size_t left = slotless_.size(); left > 0 && sources_->in_use() < sources_->count(); --left) {
+    // A link that breaks on the way takes those of its own out.
+    for (std::size_t left = slotless_.size(); left > 0 && !slotless_.empty() && sources_->in_use() < sources_->count();
+         --left) {
         Serving next = std::move(slotless_.front());
         slotless_.pop_front();
         start_serve(now, std::move(next));
@@ -361,7 +408,7 @@ void Engine::end_serve(const ServeOrder& order, bool ok) {
 void Engine::on_deadline(Instant now) {
     for (const auto& [conn, link] : links_) link->on_deadline(now);
     landing_->on_deadline(now);
-    for (const auto& [peer, link] : requesters_) link->go_on(now);
+    go_on(now);
     sweep(now);
 }
 

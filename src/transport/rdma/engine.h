@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -28,6 +29,10 @@ class RdmaEvents {
     virtual void on_served(NodeId to, RequestId request, bool ok, std::uint64_t bytes) = 0;
     /// A link on which this node can ask `peer`.
     virtual void on_link_up(NodeId peer) = 0;
+    /// Whether there is a device that works, or where peers connect to, has changed.
+    virtual void on_devices() {}
+    /// The peer has no link any more on which it can ask this node.
+    virtual void on_asker_gone(NodeId) {}
     /// It is gone, or could not be made; its fetches have ended. `orderly`: nothing went wrong.
     virtual void on_link_down(NodeId peer, const std::string& why, bool orderly) = 0;
 };
@@ -102,6 +107,9 @@ class Engine {
     void write(Instant now, const Serving& serving, SourcePool::Slot slot);
     void end_serve(const ServeOrder& order, bool ok);
     void sweep(Instant now);
+    void go_on(Instant now);
+    void supersede(const Responder& by);
+    void tell_of_askers();
 
     Verbs& verbs_;
     const Options options_;
@@ -115,6 +123,9 @@ class Engine {
     std::map<RequestId, FetchOrder> fetches_;          // of this node, open: their sinks
     std::map<SourcePool::Slot, std::vector<Serving>> loading_;  // wait for a slot to be filled
     std::deque<Serving> slotless_;                     // wait for a slot
+    std::set<NodeId> askers_;                          // with a proven link that is up
+    bool askers_changed_ = false;
+    NodeId last_first_;                                // of the requesters, when slots were given out last
     std::vector<ConnId> unfinished_;                   // told of completions that were not all polled yet
     std::map<std::pair<ConnId, RequestId>, std::pair<ServeOrder, SourcePool::Slot>> writing_;
 };

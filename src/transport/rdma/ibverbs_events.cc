@@ -14,6 +14,9 @@ using Type = CmEvent::Type;
 /// Of events of completion queues: acknowledging takes a lock.
 constexpr unsigned kAckAtOnce = 64;
 
+constexpr std::string_view kNewDevice =
+    "restart the node to use the RDMA device that appeared after its start: its memory is not registered there";
+
 std::string reject_word(int status) {
     switch (status) {
         case 8: return "nobody listens there";
@@ -29,7 +32,6 @@ std::string reject_word(int status) {
 CmEvent IbVerbs::Impl::copy(const rdma_cm_event& from) const {
     CmEvent event;
     event.conn = reinterpret_cast<ConnId>(from.id->context);
-    if (from.id->verbs != nullptr) event.device = index_of(from.id->verbs).value_or(0);
     const rdma_conn_param& param = from.param.conn;
     const auto keep_data = [&] {
         const auto* data = static_cast<const std::byte*>(param.private_data);
@@ -120,17 +122,33 @@ std::optional<CmEvent> IbVerbs::next_cm_event() {
         const auto kind = raw->event;
         rdma_ack_cm_event(raw);  // before anything that destroys an id: that waits for it
         if (kind == RDMA_CM_EVENT_TIMEWAIT_EXIT) continue;
+        // Nothing: one that came after the start (librdmacm opens it by itself), or one that was let go already.
+        const auto device = id->verbs != nullptr ? my.index_of(id->verbs) : std::nullopt;
         if (kind == RDMA_CM_EVENT_DEVICE_REMOVAL) {
             if (id == my.listener.get()) my.listener.reset();
+            if (!device) continue;
+            event.device = *device;
             my.note_removal(event.device);
             return event;
         }
         if (kind == RDMA_CM_EVENT_CONNECT_REQUEST) {
+            if (!device || my.handles[*device].removed) {
+                log::warn("rdma.new_device", {{"from", event.remote}, {"do", std::string(kNewDevice)}});
+                (void)rdma_reject(id, nullptr, 0);
+                const CmId refused(id);
+                continue;
+            }
             Conn& conn = my.adopt(id);
-            conn.device = event.device;
+            conn.device = event.device = *device;
             event.conn = conn.id;
         } else if (Conn* conn = my.find(event.conn)) {
-            conn->device = event.device;
+            if (device) {
+                conn->device = *device;
+            } else if (event.type == Type::address_resolved) {
+                event.type = Type::failed;
+                event.why = kNewDevice;
+            }
+            event.device = conn->device;
             if (event.type == Type::established) conn->established = true;
             // The way to an established peer was lost: not a failure to connect.
             if (event.type == Type::failed && conn->established) event.type = Type::disconnected;

@@ -55,6 +55,7 @@ bool Link::post(Instant now, const wire::RdmaMessage& message, std::uint64_t wor
         return false;
     }
     --send_room_;
+    if (posted_.empty()) moved_ = now;
     posted_.push_back({work, 1});
     return true;
 }
@@ -67,6 +68,7 @@ bool Link::post_chunk(Instant now, const ChunkWrite& write, const wire::RdmaMess
         return false;
     }
     send_room_ -= segments + 1;
+    if (posted_.empty()) moved_ = now;
     posted_.push_back({work, segments + 1});
     return true;
 }
@@ -115,7 +117,7 @@ void Link::on_send(Instant now, const Completion& completion) {
     if (at == posted_.end()) return;
     for (auto done = posted_.begin(); done != at + 1; ++done) send_room_ += done->units;
     posted_.erase(posted_.begin(), at + 1);
-    last_used_ = now;
+    last_used_ = moved_ = now;
     on_work_done(now, completion.work);
 }
 
@@ -154,13 +156,18 @@ void Link::on_deadline(Instant now) {
     if (state_ == State::connecting && now >= since_ + context_.options.connect_timeout) {
         close(now, "no answer within " + std::to_string(millis_of(context_.options.connect_timeout)) + " ms");
     }
+    // A peer that takes nothing (over iWARP: an empty TCP window) would keep source slots for ever.
+    if (state_ == State::up && !posted_.empty() && now >= moved_ + context_.options.send_timeout) {
+        close(now, "nothing that was sent arrived within " + std::to_string(millis_of(context_.options.send_timeout)) +
+                       " ms");
+    }
 }
 
 Instant Link::next_deadline() const {
     switch (state_) {
         case State::connecting: return since_ + context_.options.connect_timeout;
         case State::closing: return since_ + context_.options.drain_max;
-        case State::up:
+        case State::up: return posted_.empty() ? Instant::never() : moved_ + context_.options.send_timeout;
         case State::gone: return Instant::never();
     }
     return Instant::never();

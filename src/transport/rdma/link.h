@@ -32,6 +32,7 @@ struct LinkOptions {
     Duration request_timeout_max = 30s;
     Duration cancel_grace = 2s;      // a cancelled request whose end does not come ends the connection
     Duration drain_max = 2s;         // of a queue pair in error
+    Duration send_timeout = 30s;     // what was posted and does not complete ends the connection
     Duration idle = 60s;
 };
 
@@ -64,6 +65,11 @@ class Link {
     [[nodiscard]] const std::string& why() const { return why_; }
     /// Nothing went wrong: an idle link, or one that was told to close.
     [[nodiscard]] bool closed_orderly() const { return orderly_; }
+
+    /// Something is asked or answered over it.
+    [[nodiscard]] virtual bool in_use() const = 0;
+    /// When something last was, or it came up.
+    [[nodiscard]] Instant last_used() const { return last_used_; }
 
     /// The connection manager's events for this connection.
     virtual void on_cm(Instant now, const CmEvent& event) = 0;
@@ -118,6 +124,7 @@ class Link {
     std::size_t receives_out_ = 0;
     std::size_t send_room_ = 0;
     std::deque<Posted> posted_;  // in order: a completion frees all before it
+    Instant moved_;              // the first post of these, or the last that completed
     std::string why_;
     bool orderly_ = false;
 };

@@ -11,6 +11,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/grid.h"
 #include "uv/socket.h"
 
 namespace fastreg::transport::rdma {
@@ -22,6 +23,7 @@ namespace fs = std::filesystem;
 constexpr std::string_view kModules[] = {"ib_core", "ib_uverbs", "rdma_cm", "rdma_ucm"};
 constexpr std::size_t kTextMax = 64U << 10U;
 constexpr unsigned kCapIpcLock = 14;
+constexpr std::size_t kSourceSlotsMin = 8;
 
 std::string trimmed(std::string_view text) {
     constexpr std::string_view kBlanks = " \t\r\n";
@@ -86,6 +88,8 @@ DeviceFile try_to_open(const std::string& root, const std::string& path) {
     return {path, fd ? 0 : errno};
 }
 
+}  // namespace
+
 LockedMemory locked_memory(const std::string& root) {
     LockedMemory memory;
     rlimit limit{};
@@ -96,7 +100,15 @@ LockedMemory locked_memory(const std::string& root) {
     return memory;
 }
 
-}  // namespace
+Slots half_of(Slots slots) { return {slots.landing / 2, std::max(slots.source / 2, kSourceSlotsMin)}; }
+
+Slots slots_within(std::uint64_t limit, Slots wanted, std::size_t landing_min, std::size_t devices) {
+    while ((wanted.landing + wanted.source) * kChunkSizeMax * devices > limit) {
+        wanted = half_of(wanted);
+        if (wanted.landing < landing_min) return {};
+    }
+    return wanted;
+}
 
 std::string state_word(std::string_view text) {
     const auto colon = text.find(':');

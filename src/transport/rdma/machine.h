@@ -40,6 +40,18 @@ struct System {
     LockedMemory memory;
 };
 
+/// Landing and source slots of 4 MiB. Landing 0: none.
+struct Slots {
+    std::size_t landing = 0;
+    std::size_t source = 0;
+    bool operator==(const Slots&) const = default;
+};
+/// Half of what was wanted, and half of that, until as many devices can pin them within `limit` bytes; none where
+/// that would be fewer than `landing_min` landing slots.
+[[nodiscard]] Slots slots_within(std::uint64_t limit, Slots wanted, std::size_t landing_min, std::size_t devices);
+[[nodiscard]] Slots half_of(Slots slots);
+
+[[nodiscard]] LockedMemory locked_memory(const std::string& root = {});
 /// `root` is put before every path, so that tests look at a machine of their own.
 [[nodiscard]] System look_at_system(const std::string& root = {});
 /// Of a network interface; 0 where there is none of that name.

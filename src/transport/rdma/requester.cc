@@ -29,8 +29,8 @@ void Requester::on_cm(Instant now, const CmEvent& event) {
             const auto reject = wire::decode_rdma_reject(event.data);
             return close(now, reject && !reject->text.empty() ? "refused: " + reject->text : event.why);
         }
-        case Type::failed:
-        case Type::disconnected: return close(now, event.why);
+        case Type::failed: return close(now, event.why);
+        case Type::disconnected: return close(now, event.why, state_ == State::up && !in_use());
         case Type::device_removed: return close(now, "the RDMA device was removed");
         case Type::connect_request: return;
     }
@@ -90,15 +90,31 @@ void Requester::fetch(Instant now, FetchOrder order) {
     send_requests(now);
 }
 
+/// One peer that dies takes its slots into quarantine: there must be some left for others.
+std::size_t Requester::slots_max() const {
+    const std::size_t share = std::max<std::size_t>(context_.landing.count() / 4, 1);
+    return std::min({depth_, context_.options.slots_per_peer, share});
+}
+
 void Requester::send_requests(Instant now) {
-    const std::size_t most = std::min(depth_, context_.options.slots_per_peer);
-    while (state_ == State::up && !waiting_.empty() && open_.size() < most && has_send_room(open_.size() + 2)) {
+    while (state_ == State::up && !waiting_.empty() && open_.size() < slots_max() && has_send_room(open_.size() + 2)) {
         auto grant = context_.landing.grant(conn_);
-        if (!grant) return;
+        if (!grant) {
+            if (!waiting_.front().urgent) {
+                if (starved_tick_ == Instant::never()) starved_tick_ = now + kStarvedTick;
+                return;
+            }
+            // A client waits for this one: TCP keeps a block for such.
+            const RequestId request = waiting_.front().request;
+            waiting_.pop_front();
+            owner_.on_fetch_end(*this, request, FetchEnd::link_lost, {});
+            continue;
+        }
         FetchOrder order = std::move(waiting_.front());
         waiting_.pop_front();
         send_request(now, std::move(order), std::move(*grant));
     }
+    starved_tick_ = Instant::never();
 }
 
 void Requester::send_request(Instant now, FetchOrder order, Grant grant) {
@@ -222,6 +238,10 @@ void Requester::on_deadline(Instant now) {
         begin_cancel(now, request, open);
         if (state_ != State::up) return;
     }
+    if (now >= starved_tick_) {
+        starved_tick_ = now + kStarvedTick;
+        for (const FetchOrder& order : waiting_) owner_.on_starved(*this, order.request);
+    }
     if (!in_use() && now >= last_used_ + context_.options.idle) close(now, "idle", true);
 }
 
@@ -234,10 +254,11 @@ Instant Requester::next_deadline() const {
         next = std::min(next, due);
     }
     if (!in_use()) next = std::min(next, last_used_ + context_.options.idle);
-    return next;
+    return std::min(next, starved_tick_);
 }
 
 void Requester::on_closing(Instant) {
+    starved_tick_ = Instant::never();
     for (FetchOrder& order : std::exchange(waiting_, {})) {
         owner_.on_fetch_end(*this, order.request, FetchEnd::link_lost, {});
     }

@@ -21,6 +21,8 @@ class RequesterOwner {
     /// Exactly once for every fetch. With all_sent_to_sink `block` holds the chunk, in memory that its
     /// sender can write to: store first, check what was stored.
     virtual void on_fetch_end(Requester& link, RequestId request, FetchEnd end, Block block) = 0;
+    /// It waits for a landing slot: this node is slow, not the peer. Said every kStarvedTick.
+    virtual void on_starved(Requester& link, RequestId request) = 0;
     /// Before the end of a request that the peer refused.
     virtual void on_refused(Requester& link, wire::TransferMessage message) = 0;
 };
@@ -33,10 +35,11 @@ class Requester final : public Link {
     void fetch(Instant now, FetchOrder order);
     void cancel(Instant now, RequestId request);
     [[nodiscard]] bool has(RequestId request) const;
-    [[nodiscard]] bool in_use() const { return !open_.empty() || !waiting_.empty(); }
+    [[nodiscard]] bool in_use() const override { return !open_.empty() || !waiting_.empty(); }
     [[nodiscard]] std::size_t granted() const { return open_.size(); }
     /// A slot may be free again.
     void go_on(Instant now) { send_requests(now); }
+    static constexpr Duration kStarvedTick = 100ms;
 
     void on_cm(Instant now, const CmEvent& event) override;
     void on_deadline(Instant now) override;
@@ -68,6 +71,7 @@ class Requester final : public Link {
     void begin_cancel(Instant now, RequestId request, Open& open);
     void tell(RequestId request, Open& open, FetchEnd end, Block block = {});
     [[nodiscard]] Duration patience() const;
+    [[nodiscard]] std::size_t slots_max() const;
 
     RequesterOwner& owner_;
     wire::RdmaHello hello_;
@@ -75,6 +79,7 @@ class Requester final : public Link {
     std::map<RequestId, Open> open_;
     std::deque<FetchOrder> waiting_;
     std::uint64_t works_ = 0;
+    Instant starved_tick_ = Instant::never();  // requests wait though the peer would take them: no slot is free
     Instant heard_;              // the last end of a request
     Duration usual_{};           // from request to end, smoothed
 };

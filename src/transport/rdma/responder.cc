@@ -36,9 +36,9 @@ void Responder::on_cm(Instant now, const CmEvent& event) {
         case Type::established:
             if (state_ == State::connecting) set_up(now);
             return;
+        case Type::disconnected: return close(now, event.why, !in_use());  // the asker's idle links end so
         case Type::rejected:
-        case Type::failed:
-        case Type::disconnected: return close(now, event.why);
+        case Type::failed: return close(now, event.why);
         case Type::device_removed: return close(now, "the RDMA device was removed");
         case Type::address_resolved:
         case Type::route_resolved:
@@ -65,10 +65,25 @@ void Responder::on_proof(Instant now, const wire::RdmaProof& proof) {
         return close(now, "the peer did not prove the mesh's key");
     }
     proven_ = true;
+    owner_.on_proven(*this);
+}
+
+void Responder::on_deadline(Instant now) {
+    Link::on_deadline(now);
+    if (state_ == State::up && !proven_ && now >= since_ + context_.options.connect_timeout) {
+        close(now, "the peer did not prove the mesh's key in time");
+    }
+}
+
+Instant Responder::next_deadline() const {
+    const Instant next = Link::next_deadline();
+    return state_ == State::up && !proven_ ? std::min(next, since_ + context_.options.connect_timeout) : next;
 }
 
 void Responder::on_request(Instant now, const wire::RdmaRequest& request) {
-    if (asked_.contains(request.request) || asked_.size() >= depth_) {
+    const auto same = [&](const auto& w) { return w.second.request == request.request; };
+    const bool in_flight = std::ranges::any_of(writing_, same);
+    if (in_flight || asked_.contains(request.request) || asked_.size() >= depth_) {
         return close(now, "the peer broke the protocol: a request id twice, or more requests than agreed");
     }
     asked_.emplace(request.request, request);
@@ -76,7 +91,14 @@ void Responder::on_request(Instant now, const wire::RdmaRequest& request) {
 }
 
 void Responder::on_cancel(Instant now, const wire::RdmaCancel& cancel) {
-    if (asked_.erase(cancel.request) != 0) owner_.on_cancelled(*this, cancel.request);
+    // One that is not known crossed its end on the way.
+    if (const auto found = asked_.find(cancel.request); found != asked_.end()) {
+        if (found->second.generation != cancel.generation) {
+            return close(now, "the peer broke the protocol: a CANCEL of another slot than the request's");
+        }
+        asked_.erase(found);
+        owner_.on_cancelled(*this, cancel.request);
+    }
     // What is on its way ends with its DONE; the cancel is answered behind it either way.
     queue(now, {wire::RdmaNack{cancel.request, cancel.generation, wire::RdmaNack::Why::cancelled, false, {}},
                 std::nullopt, ++works_});

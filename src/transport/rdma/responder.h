@@ -15,6 +15,8 @@ class Responder;
 class ResponderOwner {
   public:
     virtual ~ResponderOwner() = default;
+    /// The peer has the mesh's key: only now its connection may stand in for an older one.
+    virtual void on_proven(Responder& link) = 0;
     virtual void on_request(Responder& link, const wire::RdmaRequest& request) = 0;
     /// Before its chunk was on its way; the owner forgets it.
     virtual void on_cancelled(Responder& link, RequestId request) = 0;
@@ -38,7 +40,12 @@ class Responder final : public Link {
     void refuse(Instant now, RequestId request, wire::RdmaNack::Why why, bool whole = false,
                 std::vector<NodeId> try_instead = {});
 
+    [[nodiscard]] bool proven() const { return proven_; }
+    [[nodiscard]] bool in_use() const override { return !asked_.empty() || !writing_.empty() || !waiting_.empty(); }
+
     void on_cm(Instant now, const CmEvent& event) override;
+    void on_deadline(Instant now) override;
+    [[nodiscard]] Instant next_deadline() const override;
 
   private:
     struct Writing {

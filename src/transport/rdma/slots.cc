@@ -6,8 +6,9 @@
 namespace fastreg::transport::rdma {
 namespace {
 
-/// Of all slots: with more in quarantine peers are failing faster than their queue pairs go away.
-constexpr std::size_t kQuarantineShare = 4;
+/// Of all slots: with more in quarantine peers are failing faster than their queue pairs go away. One peer alone
+/// cannot bring that about: it is granted a quarter at the most (Requester::slots_max).
+constexpr std::size_t kQuarantineShare = 2;
 
 }  // namespace
 

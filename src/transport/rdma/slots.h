@@ -85,7 +85,7 @@ class LandingPool {
     ~LandingPool();
 
     [[nodiscard]] std::span<std::byte> memory() const { return blocks_->memory(); }
-    /// Nothing when no slot is free, or a quarter of them waits for queue pairs to go.
+    /// Nothing when no slot is free, or half of them wait for queue pairs to go.
     [[nodiscard]] std::optional<Grant> grant(ConnId conn);
     /// For a request whose end will not come: the slot waits for its queue pair's destruction.
     void quarantine(Grant grant);

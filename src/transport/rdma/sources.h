@@ -16,14 +16,22 @@
 
 namespace fastreg::transport::rdma {
 
+/// Two files of one name and number are told apart by when they were made (0 where the file system keeps no time).
+struct FileIdentity {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    std::int64_t born_s = 0;
+    std::uint32_t born_ns = 0;
+    auto operator<=>(const FileIdentity&) const = default;
+};
+
 /// The file is part of it: a blob that was found damaged is repaired in a new file. So is the place: a peer
 /// that names another size of the blob means other bytes by the same chunk.
 struct SourceKey {
     Digest digest;
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
-    std::uint64_t device = 0;
-    std::uint64_t inode = 0;
+    FileIdentity file;
     auto operator<=>(const SourceKey&) const = default;
 };
 

@@ -13,10 +13,28 @@ using rdma::Engine;
 using rdma::RdmaEvents;
 
 struct RdmaTransport::Impl {
+    using Options = RdmaTransport::Options;
     Impl(uv::Loop& on, RdmaEvents& events) : loop(on), gate(std::make_shared<RdmaEvents*>(&events)) {}
     ~Impl() {
         *gate = nullptr;
         thread.call([this] { driver.reset(); });
+    }
+
+    /// Where peers connect to: what was configured, or the first active device's address; nowhere without one.
+    void note_devices(std::vector<rdma::Device> now) {
+        devices = std::move(now);
+        advertised.host.clear();
+        const bool any = options.listen.host == "0.0.0.0" || options.listen.host == "::";
+        for (const rdma::Device& device : devices) {
+            if (!device.active || !advertised.host.empty()) continue;
+            if (!options.advertise.empty()) {
+                advertised.host = options.advertise;
+            } else if (!any) {
+                advertised.host = options.listen.host;
+            } else if (!device.addresses.empty()) {
+                advertised.host = device.addresses.front();
+            }
+        }
     }
 
     /// Runs `job(engine, now)` on the rdma thread.
@@ -28,6 +46,7 @@ struct RdmaTransport::Impl {
     uv::Loop& loop;
     std::shared_ptr<RdmaEvents*> gate;  // what it points to: the loop thread only
     rdma::Counters counters;
+    Options options;
     Endpoint advertised;
     std::vector<rdma::Device> devices;
     std::size_t landing_slots = 0;
@@ -42,28 +61,33 @@ RdmaTransport::~RdmaTransport() = default;
 Result<std::unique_ptr<RdmaTransport>> RdmaTransport::open(uv::Loop& loop, Options options, RdmaEvents& events) {
     auto impl = std::make_unique<Impl>(loop, events);
     Status started;
+    std::vector<rdma::Device> found;
     impl->thread.call([&] {
         const auto tell = [&to = impl->loop, gate = impl->gate](std::function<void(RdmaEvents&)> job) {
             to.post([gate, job = std::move(job)] {
                 if (*gate != nullptr) job(**gate);
             });
         };
-        impl->driver = std::make_unique<Driver>(impl->thread, tell, impl->counters);
+        // Called until the driver ends, and so while `raw` lives; its job runs before that ends, too.
+        const auto on_devices = [raw = impl.get(), gate = impl->gate](const std::vector<rdma::Device>& now) {
+            raw->loop.post([raw, gate, now] {
+                if (*gate == nullptr) return;
+                raw->note_devices(now);
+                (*gate)->on_devices();
+            });
+        };
+        impl->driver = std::make_unique<Driver>(impl->thread, tell, on_devices, impl->counters);
         started = impl->driver->start({options.ack_timeout, options.tos}, options.engine, options.landing_slots_min,
                                       options.listen);
         if (!started) return;
-        impl->devices = impl->driver->verbs().devices();
+        impl->advertised.port = impl->driver->port();
         impl->landing_slots = impl->driver->options().landing_slots;
         impl->source_slots = impl->driver->options().source_slots;
-        impl->advertised = {options.advertise, impl->driver->port()};
+        found = impl->driver->verbs().devices();
     });
     if (!started) return tl::unexpected<Error>(std::move(started).error());
-    std::string& host = impl->advertised.host;
-    const bool any = options.listen.host == "0.0.0.0" || options.listen.host == "::";
-    if (host.empty() && !any) host = options.listen.host;
-    for (const rdma::Device& device : impl->devices) {
-        if (host.empty() && device.active && !device.addresses.empty()) host = device.addresses.front();
-    }
+    impl->options = std::move(options);
+    impl->note_devices(std::move(found));
     return std::unique_ptr<RdmaTransport>(new RdmaTransport(std::move(impl)));
 }
 

@@ -40,9 +40,9 @@ class RdmaTransport final : public RdmaRoad {
     RdmaTransport(const RdmaTransport&) = delete;
     RdmaTransport& operator=(const RdmaTransport&) = delete;
 
-    /// What peers connect to; empty when no device has an address to name.
+    /// What peers connect to now; without a host while no device works or none has an address to name.
     [[nodiscard]] const Endpoint& advertised() const;
-    /// As they were found at the start.
+    /// Those of the start, as they are now.
     [[nodiscard]] const std::vector<rdma::Device>& devices() const;
     [[nodiscard]] const rdma::Counters& counters() const;
     [[nodiscard]] std::size_t landing_slots() const;

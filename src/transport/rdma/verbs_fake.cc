@@ -328,19 +328,23 @@ bool FakeVerbs::deliver(ConnId id) {
         return true;
     }
     if (peer->error) return true;  // its receives were flushed
-    if (peer->receives.empty()) {
-        complete(id, *conn, packet, false, false, "receiver not ready");
-        return true;
+    using Fate = FakeFabric::Fate;
+    const Fate fate = fabric_.fate ? fabric_.fate(this, packet.message) : Fate::once;
+    for (int left = fate == Fate::lost ? 0 : fate == Fate::twice ? 2 : 1; left > 0; --left) {
+        if (peer->receives.empty()) {
+            complete(id, *conn, packet, false, false, "receiver not ready");
+            return true;
+        }
+        const std::uint32_t index = peer->receives.front();
+        peer->receives.pop_front();
+        peer->buffers[index] = packet.message;
+        Completion got;
+        got.work = kReceive | index;
+        got.ok = true;
+        got.bytes = static_cast<std::uint32_t>(packet.message.size());
+        peer->completions.push_back(got);
+        other.said_.insert(conn->peer_conn);
     }
-    const std::uint32_t index = peer->receives.front();
-    peer->receives.pop_front();
-    peer->buffers[index] = packet.message;
-    Completion got;
-    got.work = kReceive | index;
-    got.ok = true;
-    got.bytes = static_cast<std::uint32_t>(packet.message.size());
-    peer->completions.push_back(got);
-    other.said_.insert(conn->peer_conn);
     if (!conn->error) complete(id, *conn, packet, true, false, {});
     return true;
 }

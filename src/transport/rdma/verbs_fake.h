@@ -29,6 +29,11 @@ class FakeFabric {
     void keep_completions(const FakeVerbs* node, bool kept);
     /// No connect request, answer or disconnect reaches `node`.
     void set_black_hole(const FakeVerbs* node, bool lost);
+    /// What becomes of a message that arrives: no reliable connection loses or doubles one, but a device that is
+    /// broken may, and a peer can play it.
+    enum class Fate : std::uint8_t { once, lost, twice };
+    std::function<Fate(const FakeVerbs* from, ByteView message)> fate;
+
     /// Writes that arrived, and those that found their queue pair destroyed.
     [[nodiscard]] std::size_t landed() const { return landed_; }
     [[nodiscard]] std::size_t too_late() const { return too_late_; }
