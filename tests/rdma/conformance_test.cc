@@ -99,5 +99,33 @@ TEST_CASE("RDMA with TCP beside it keeps the promises of a bulk transport") {
     check_data_transport<RdmaWorld>();
 }
 
+TEST_CASE("landed chunks may outlive the transport they came by") {
+    // At a stop in the middle of a pull the store still writes what has landed.
+    RdmaWorld world;
+    world.warm();
+    const auto file = std::make_shared<MemoryFile>(pattern(kBigChunk));
+    world.a().events.on_get = [&](NodeId from, const wire::GetChunk& get) {
+        world.a().transport->serve(serve_to(from, get.request, file, 0, kBigChunk));
+    };
+    std::vector<std::shared_ptr<CollectingSink>> sinks;
+    for (RequestId i = 1; i <= 17; ++i) {  // one more than there are slots
+        sinks.push_back(std::make_shared<CollectingSink>(true));
+        FetchOrder order;
+        order.from = world.a().id;
+        order.address = world.a().address;
+        order.request = i;
+        order.digest = some_digest();
+        order.blob_size = kBigBlob;
+        order.sink = sinks.back();
+        world.b().transport->fetch(order);
+    }
+    REQUIRE(until(world.loop(), [&] { return world.b().events.done.size() == 16; }));
+    world.lose_b();
+    for (const auto& sink : sinks) sink->let_go();
+    std::size_t whole = 0;
+    for (const auto& sink : sinks) whole += sink->size() == kBigChunk ? 1 : 0;
+    CHECK(whole == 16);
+}
+
 }  // namespace
 }  // namespace fastreg::transport::test

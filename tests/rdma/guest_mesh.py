@@ -120,6 +120,21 @@ def test_chunks_go_by_rdma_between_all_who_pull():
         equal(metric(mesh[2], "fastreg_rdma_fallbacks_total"), 0, "nothing failed")
 
 
+def failures(node):
+    return sum(metric(node, f'fastreg_rdma_failures_total{{reason="{reason}"}}')
+               for reason in ("connect", "link", "timeout", "protocol", "stall"))
+
+
+def lines_of(node, event):
+    return re.findall(r"^.*\b%s\b.*$" % re.escape(event), node.log_text(), re.M)
+
+
+# What may pass without a byte: a peer is dropped after 2 s of silence and dialled again after 1 s. An emulator on
+# busy processors needs its time, too.
+STALL = 2 + 1 + 1
+SLOW = 2
+
+
 def test_a_peer_killed_in_mid_chunk():
     """Its slots wait for the queue pair; the pull goes on from the other holder."""
     with Mesh(3, *RDMA) as mesh:
@@ -130,6 +145,8 @@ def test_a_peer_killed_in_mid_chunk():
         until(lambda: len(pull.data) > 4 * MIB, "the pull is under way")
         mesh[1].kill()
         pull.finish(data, "a pull whose source was killed")
+        check(pull.stall < STALL + SLOW, f"no stall: {pull.stall:.1f} s")
+        print(f"NOTE {DEV} a source killed: at most {pull.stall:.1f} s without a byte", flush=True)
         quiet(mesh[3])
         mesh.restart(mesh[1])  # a connection of its earlier life must not stand in the way
         mesh.settle()
@@ -214,13 +231,37 @@ def test_the_device_is_removed():
             sh("timeout", "20", "rdma", "link", "del", device)
             check(time.monotonic() - start < 15, "the removal does not hang")
         pull.finish(data, "a pull whose device was removed")
+        check(pull.stall < STALL + SLOW, f"no stall: {pull.stall:.1f} s")
+        print(f"NOTE {DEV} its device removed: at most {pull.stall:.1f} s without a byte", flush=True)
+        for node in mesh.nodes:
+            equal(len(lines_of(node, "rdma.device_removed")), 2, "a line for each device")
+            equal(metric(node, "fastreg_rdma_up"), 0, "the metric")
+            check("no RDMA device works" in str(node.status()["warnings"]), "the status")
+            equal(node.status()["listen"]["rdma"], "", "and no address is told to others")
+        until(lambda: [p["rdma_addr"] for p in mesh[2].peers()] == ["", ""], "the mesh knows", 20)
         late = mesh.add(*RDMA)
         mesh.settle()
         check("no RDMA device" in late.log_text(), "the node says so")
         Pull(late, digest).finish(data, "a pull without a device")
-    for device, kind, network in (("rxe0", "rxe", "dummy0"), ("siw0", "siw", "dummy1")):
-        sh("rdma", "link", "add", device, "type", kind, "netdev", network)
-    time.sleep(1)
+        # The devices come back; nodes that knew the old ones go on by TCP, and by RDMA once they are restarted.
+        for device, kind, network in (("rxe0", "rxe", "dummy0"), ("siw0", "siw", "dummy1")):
+            sh("rdma", "link", "add", device, "type", kind, "netdev", network)
+        time.sleep(1)
+        more = os.urandom(4 * MIB)
+        digest = mesh[1].push_blob("a/b", more)
+        late.stop()
+        mesh.restart(late)
+        mesh.settle()
+        Pull(late, digest).finish(more, "from a node whose device came back, to one that was restarted")
+        Pull(mesh[2], digest).finish(more, "between those two")
+        digest = late.push_blob("a/b", more + b"1")
+        Pull(mesh[2], digest).finish(more + b"1", "to a node whose device came back")
+        mesh[2].stop()
+        mesh.restart(mesh[2])
+        mesh.settle()
+        more = os.urandom(16 * MIB)
+        Pull(mesh[2], late.push_blob("a/b", more)).finish(more, "a pull between restarted nodes")
+        check(rdma_bytes(mesh[2], "in") > 0, "by RDMA again")
 
 
 def test_the_link_goes_down_and_comes_back():
@@ -235,6 +276,10 @@ def test_the_link_goes_down_and_comes_back():
         sh("ip", "link", "set", NET, "down")
         try:
             pull.finish(data, "a pull over a link that went down")
+            check(pull.stall < STALL + SLOW, f"no stall: {pull.stall:.1f} s")
+            print(f"NOTE {DEV} its link down: at most {pull.stall:.1f} s without a byte", flush=True)
+            check(failures(mesh[2]) > 0, "it is counted")
+            equal(len(lines_of(mesh[2], "rdma.link_failed")), 1, "one line says so")
         finally:
             sh("ip", "link", "set", NET, "up")
         seen = rdma_bytes(mesh[2], "in")

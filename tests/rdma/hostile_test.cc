@@ -140,7 +140,8 @@ TEST_CASE("who connects to a node cannot write into its landing slots, even with
     std::ranges::fill(bad.memory, std::byte{0xee});
     REQUIRE(bad.verbs->post_chunk(bad.conn, write, wire::encode_rdma(wire::RdmaCancel{1, 1}), 7));
     const Completion end = bad.end_of(7 | Verbs::kSegment);
-    CHECK_FALSE(end.ok);
+    // An iWARP write may be done for its sender as soon as TCP has it.
+    if (bad.verbs->devices()[bad.device].layer != LinkLayer::iwarp) CHECK_FALSE(end.ok);
     MESSAGE("the device says: ", std::string(end.why));
     REQUIRE(world.until([&] { return world.b.engine->links() == 0; }));
     CHECK(std::ranges::all_of(memory, [](std::byte b) { return b == kPoison; }));

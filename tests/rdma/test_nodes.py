@@ -22,7 +22,7 @@ def main():
     for device, (address, network) in DEVICES.items():
         code, output = guest(f"FR_PATIENCE=6 FASTREG={OUT}/fastreg FR_RDMA_ADDR={address} FR_RDMA_DEV={device} "
                              f"FR_RDMA_NET={network} python3 {OUT}/tests/rdma/guest_mesh.py " +
-                             ("" if os.environ.get("FR_FULL") else " ".join(CASES[device])), 700)
+                             ("" if os.environ.get("FR_FULL") else " ".join(CASES[device])), 900)
         count(counts, device, code, output)
     counts.end()
 

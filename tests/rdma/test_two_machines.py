@@ -38,9 +38,18 @@ set -e
 cp $OUT/first-key $OUT/key
 %s --join 10.7X.0.1:7946 > $OUT/log 2>&1 &
 for i in $(seq 300); do curl -sf http://127.0.0.1:8080/readyz > /dev/null && break; sleep 0.2; done
+size() { stat -c %%s /run/got 2>/dev/null || echo 0; }
 for n in 1 2; do
-  touch $OUT/pulling$n
-  curl -sf --max-time 200 http://127.0.0.1:8080/v2/a/b/blobs/$(cat $OUT/digest$n) > /run/got
+  rm -f /run/got
+  curl -sf --max-time 200 http://127.0.0.1:8080/v2/a/b/blobs/$(cat $OUT/digest$n) > /run/got & curl=$!
+  while kill -0 $curl 2>/dev/null; do
+    now=$(size)
+    if [ $now -ge %d ] && [ ! -e $OUT/midway$n ]; then
+      echo $now > $OUT/midway.new; mv $OUT/midway.new $OUT/midway$n
+    fi
+    sleep 0.1
+  done
+  wait $curl
   echo sha256:$(sha256sum /run/got | cut -d' ' -f1) > $OUT/got$n
   $OUT/fastreg status --data-dir /run/node --json > $OUT/status.new
   mv $OUT/status.new $OUT/status$n
@@ -97,18 +106,23 @@ def run(device, net):
             with open(f"{two}/first-key", "w") as f:
                 f.write(read(one, "key"))
             second = start(two, f"connect:{port}", None,
-                           (SECOND % NODE.replace("ADDR", f"10.{net}.0.2")).replace("7X", str(net)))
+                           (SECOND % (NODE.replace("ADDR", f"10.{net}.0.2"), 8 * MIB)).replace("7X", str(net)))
             wait_for(f"{two}/status1", 300, first, second)
-            wait_for(f"{two}/pulling2", 60, first, second)
-            time.sleep(1.5)
+            wait_for(f"{two}/midway2", 60, first, second)
             monitor_say(monitor, "set_link n off")
             time.sleep(3)
+            assert not os.path.exists(f"{two}/got2"), "the cable was cut after the pull: nothing is shown by it"
             monitor_say(monitor, "set_link n on")
+            back = time.monotonic()
             wait_for(f"{two}/status2", 300, first)
+            print(f"{device}: cut after {read(two, 'midway2').strip()} bytes; whole {time.monotonic() - back:.1f} s after "
+                  "the cable was back")
             for n in ("1", "2"):
                 assert read(two, f"got{n}") == read(two, f"digest{n}"), f"pull {n}: the bytes"
             by_rdma = [json.loads(read(two, f"status{n}"))["bytes"]["in"]["peer"]["rdma"] for n in ("1", "2")]
             assert by_rdma[0] > 32 * MIB, f"by RDMA over the cable: {by_rdma}"
+            failed = [line for line in read(two, "log").splitlines() if "rdma.link_failed" in line]
+            assert len(failed) == 1, f"one line says that RDMA failed: {failed}"
             print(f"{device}: bytes by RDMA {by_rdma[0]}, and {by_rdma[1] - by_rdma[0]} of the pull that was cut")
         except AssertionError:
             for where in (one, two):
