@@ -115,8 +115,8 @@ def run(device, net):
             monitor_say(monitor, "set_link n on")
             back = time.monotonic()
             wait_for(f"{two}/status2", 300, first)
-            print(f"{device}: cut after {read(two, 'midway2').strip()} bytes; whole {time.monotonic() - back:.1f} s after "
-                  "the cable was back")
+            took = time.monotonic() - back
+            print(f"{device}: cut after {read(two, 'midway2').strip()} bytes; whole {took:.1f} s after the cable was back")
             for n in ("1", "2"):
                 assert read(two, f"got{n}") == read(two, f"digest{n}"), f"pull {n}: the bytes"
             by_rdma = [json.loads(read(two, f"status{n}"))["bytes"]["in"]["peer"]["rdma"] for n in ("1", "2")]
