@@ -104,9 +104,10 @@ class Engine:
         return run("nsenter", "--net", "--target", self.pid(), *words, **more)
 
     def build(self, dockerfile, tag):
-        """With the program that tools/build made: the target `prebuilt`."""
-        self.docker("build", "--network", "host", "--target", "prebuilt", "--tag", tag, "--file",
-                    f"{ROOT}/{dockerfile}", ROOT)
+        """With the program that tools/build made (the target `prebuilt`), or whole from source with FR_FULL."""
+        target = [] if os.environ.get("FR_FULL") else ["--target", "prebuilt"]
+        self.docker("build", "--network", "host", *target, "--tag", tag, "--file", f"{ROOT}/{dockerfile}", ROOT,
+                    timeout=1500 if not target else 240)
 
     def close(self):
         if self.process.poll() is None:

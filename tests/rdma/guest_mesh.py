@@ -3,6 +3,7 @@
 FR_RDMA_ADDR is an address of the device, FR_RDMA_DEV its name, FR_RDMA_NET its network interface. Gossip, HTTP
 and chunks over TCP are on loopback, so that the device can fail alone.
 """
+import json
 import os
 import re
 import subprocess
@@ -193,6 +194,24 @@ def test_a_peer_without_rdma():
         Pull(mesh[3], digest).finish(more, "from one with RDMA")
         check(rdma_bytes(mesh[3], "in") > 0, "by RDMA")
         Pull(mesh[2], digest).finish(more, "to one without RDMA")
+
+
+def test_the_doctor_and_the_bench_see_the_device():
+    """What an operator runs first on a new fabric."""
+    with Mesh(2, *RDMA) as mesh:
+        found = mesh[1].cli("doctor", "--json", *RDMA[:4], "--rdma-listen-port", "9999", code=None)
+        checks = json.loads(found.stdout)["checks"]
+        text = "\n".join(f"{c['verdict']} {c['what']} - {c['seen']}" for c in checks)
+        check(any(c["verdict"] == "ok" and DEV in c["what"] + c["seen"] for c in checks), f"the device: {text}")
+        check(re.search(r"^ok .*%s.*(chunk|loopback|itself)" % DEV, text, re.M), f"a chunk to itself: {text}")
+        rows = mesh[1].json("bench", "--transport", "tcp,rdma", "--size", "256KiB,4MiB", "--depth", "4", "--seconds", "1",
+                            "node2")["rows"]
+        equal([row["chunk_bytes"] for row in rows], [256 << 10, 4 << 20], "a row for each size")
+        for row in rows:
+            check(row["tcp"]["bytes"] > 0 and row["rdma"]["bytes"] > 0 and row["ratio"] > 0, f"both were measured: {row}")
+        check(metric(mesh[1], 'fastreg_rdma_chunks_total{direction="in"}') > 0, "by RDMA indeed")
+        equal(metric(mesh[1], "fastreg_rdma_fallbacks_total"), 0, "all of it")
+        quiet(mesh[1])
 
 
 def test_memory_that_may_not_be_pinned():

@@ -10,7 +10,8 @@ from vm import DEVICES, OUT, Counts, count, guest  # noqa: E402
 
 CASES = {
     "rxe0": ["test_chunks_go_by_rdma_between_all_who_pull", "test_a_peer_killed_in_mid_chunk",
-             "test_an_address_where_nobody_answers", "test_a_peer_without_rdma", "test_the_device_is_removed"],
+             "test_an_address_where_nobody_answers", "test_a_peer_without_rdma",
+             "test_the_doctor_and_the_bench_see_the_device", "test_the_device_is_removed"],
     # Soft iWARP counts locked memory of root too, and takes connections again after its link was down.
     "siw0": ["test_chunks_go_by_rdma_between_all_who_pull", "test_memory_that_may_not_be_pinned",
              "test_the_link_goes_down_and_comes_back"],
