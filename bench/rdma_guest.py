@@ -45,7 +45,7 @@ def ours(address, size, depth, seconds):
 
 
 def perftest(device, address, size, depth, seconds):
-    flags = ["-R", "-d", device, "-F", "-s", str(size), "-q", "1", "-t", str(depth), "-e", "-D", str(seconds),
+    flags = ["-R", "-d", device, "-F", "-s", str(size), "-q", "1", "-t", str(depth), "-D", str(seconds),
              "--report_gbits"]
     server = subprocess.Popen(["ib_write_bw", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     time.sleep(1.5)
@@ -77,7 +77,7 @@ def path(device, address, rounds, seconds, mib):
     """A push to node 1 of which node 2 keeps a copy: read, written by RDMA, stored, read back, hashed."""
     sys.path.insert(0, os.path.join(HERE, "tests", "integration"))
     from harness import Mesh, check, digest_of, equal, until
-    flags = ["--rdma-enabled", "--rdma-listen-addr", address, "--rdma-listen-port", "0", "--rdma-landing-slots", "16",
+    flags = ["--rdma-enabled", "--rdma-listen-addr", address, "--rdma-listen-port", "0", "--rdma-landing-slots", "32",
              "--rdma-source-slots", "8", "--rdma-ack-timeout", "18", "--store-min-free", "0", "--replicas", "2"]
 
     def copied(mesh, data):

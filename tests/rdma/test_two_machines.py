@@ -116,7 +116,8 @@ def run(device, net):
             back = time.monotonic()
             wait_for(f"{two}/status2", 300, first)
             took = time.monotonic() - back
-            print(f"{device}: cut after {read(two, 'midway2').strip()} bytes; whole {took:.1f} s after the cable was back")
+            begun = read(two, "midway2").strip()
+            print(f"{device}: cut after {begun} bytes; whole {took:.1f} s after the cable was back")
             for n in ("1", "2"):
                 assert read(two, f"got{n}") == read(two, f"digest{n}"), f"pull {n}: the bytes"
             by_rdma = [json.loads(read(two, f"status{n}"))["bytes"]["in"]["peer"]["rdma"] for n in ("1", "2")]
