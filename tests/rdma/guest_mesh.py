@@ -199,10 +199,10 @@ def test_a_peer_without_rdma():
 def test_the_doctor_and_the_bench_see_the_device():
     """What an operator runs first on a new fabric."""
     with Mesh(2, *RDMA) as mesh:
-        found = mesh[1].cli("doctor", "--json", *RDMA[:4], "--rdma-listen-port", "9999", code=None)
+        found = mesh[1].cli("doctor", "--json", *RDMA[:3], "--rdma-listen-port", "9999", code=None)
         checks = json.loads(found.stdout)["checks"]
-        text = "\n".join(f"{c['verdict']} {c['what']} - {c['seen']}" for c in checks)
-        check(any(c["verdict"] == "ok" and DEV in c["what"] + c["seen"] for c in checks), f"the device: {text}")
+        text = "\n".join(f"{c['verdict']} {c['check']} - {c['seen']}" for c in checks)
+        check(any(c["verdict"] == "ok" and DEV in c["check"] + c["seen"] for c in checks), f"the device: {text}")
         check(re.search(r"^ok .*%s.*(chunk|loopback|itself)" % DEV, text, re.M), f"a chunk to itself: {text}")
         rows = mesh[1].json("bench", "--transport", "tcp,rdma", "--size", "256KiB,4MiB", "--depth", "4", "--seconds",
                             "1", "node2")["rows"]
