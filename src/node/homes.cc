@@ -15,12 +15,10 @@ constexpr std::size_t kShortMax = 100'000;
 constexpr Duration kRestoreAgain = 30s;
 /// Copies that nobody waits for are given up after this, and begun anew.
 constexpr Duration kCatchUp = 600s;
-/// A member that left takes its copies with it. The directory needs a moment to hear from who stays.
-constexpr Duration kReplaceLeft = 2s;
-/// One that died may come back with its copies: as long as it owns its shards (base/owners.h).
+/// One that died, or that stops, may come back with its copies.
 constexpr Duration kReplaceDead = 600s;
-/// After a start of the whole mesh the directory is empty until everybody has told of its homes.
-constexpr Duration kLookAfterStart = 5s;
+/// Who starts, or takes over a shard, is told of the homes there are within this: the directory is not asked earlier.
+constexpr Duration kSettle = 5s;
 /// So many blobs at a time are looked over, so that pushes and pulls go on beside it.
 constexpr std::size_t kLookOverMax = 16;
 /// Look-ups of this file; those of downloads count from 1 (node/downloads.cc).
@@ -156,11 +154,10 @@ void Homes::finish(std::map<Digest, Placing>::iterator at, bool late) {
 
 void Homes::on_start() {
     if (parts_.options.replicas < 2) return;
-    look_from_ = parts_.now() + kLookAfterStart;
     for (const auto& home : parts_.store.homes()) {
         if (short_.size() < kShortMax) short_.insert(home.digest);
-        doubtful_.insert(home.digest);
     }
+    doubt_own();
 }
 
 void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
@@ -198,10 +195,11 @@ void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
 void Homes::on_member(const Member& member) {
     if (member.state == MemberState::alive) {
         gone_.erase(member.id);
-        doubtful_.insert(short_.begin(), short_.end());  // here is somebody to keep what was missing
+        if (met_.insert(member.id).second) doubt(short_);  // here is somebody to keep what was missing
         return;
     }
     if (member.reachable()) return;
+    met_.erase(member.id);
     on_gone(member);
     std::vector<Digest> touched;
     for (auto& [digest, placing] : placings_) {
@@ -216,18 +214,51 @@ void Homes::on_member(const Member& member) {
 
 void Homes::on_gone(const Member& member) {
     if (parts_.options.replicas < 2) return;  // there is no other copy
-    const bool left = member.state == MemberState::left;
-    gone_[member.id] = parts_.now() + (left ? kReplaceLeft : kReplaceDead);
-    if (!left) return;
+    if (member.state != MemberState::left) {
+        gone_[member.id] = parts_.now() + kReplaceDead;
+        return;
+    }
+    gone_.erase(member.id);
     for (const auto& home : parts_.store.homes()) short_.insert(home.digest);
+    doubt_own();
+}
+
+void Homes::doubt(const std::set<Digest>& digests) {
+    unsure_.insert(digests.begin(), digests.end());
+    if (unsure_.empty()) return;
+    unsure_since_ = std::min(unsure_since_, parts_.now());
+    settle_at_ = parts_.now() + kSettle;
+}
+
+void Homes::doubt_own() {
+    std::set<Digest> all;
+    for (const auto& home : parts_.store.homes()) all.insert(home.digest);
+    doubt(all);
+}
+
+bool Homes::anybody_away() const {
+    const auto all = parts_.owners.ranked(0, parts_.owners.size());
+    return std::ranges::any_of(
+        all, [&](const NodeId& id) { return id != parts_.self && !parts_.owners.reachable(id); });
+}
+
+// The directory does not name the homes that are away, though they come back with their copies: a restart of one
+// node while another one starts would have every blob of both copied, and nothing removes a copy too many.
+void Homes::settle_doubts(Instant now) {
+    const bool long_enough = now >= unsure_since_ + kReplaceDead;
+    if (now < settle_at_ && !long_enough) return;
+    if (anybody_away() && !long_enough) {
+        settle_at_ = now + kSettle;
+        return;
+    }
+    doubtful_.merge(unsure_);
+    unsure_.clear();
+    unsure_since_ = settle_at_ = Instant::never();
 }
 
 void Homes::look_over_some(Instant now) {
-    const auto due = std::erase_if(gone_, [&](const auto& member) { return member.second <= now; });
-    if (due > 0) {
-        for (const auto& home : parts_.store.homes()) doubtful_.insert(home.digest);
-    }
-    if (now < look_from_) return;
+    if (std::erase_if(gone_, [&](const auto& member) { return member.second <= now; }) > 0) doubt_own();
+    settle_doubts(now);
     for (std::size_t n = 0; n < kLookOverMax && looking_over_ < kLookOverMax && !doubtful_.empty(); ++n) {
         const Digest digest = doubtful_.extract(doubtful_.begin()).value();
         if (const auto info = parts_.store.find(digest)) {
@@ -336,8 +367,8 @@ Instant Homes::next_deadline() const {
     }
     for (const auto& [digest, wanted] : lost_) next = std::min(next, wanted.second);
     for (const auto& [id, due] : gone_) next = std::min(next, due);
-    if (!doubtful_.empty() && looking_over_ < kLookOverMax) next = std::min(next, look_from_);
-    return next;
+    if (!doubtful_.empty() && looking_over_ < kLookOverMax) return {};
+    return std::min({next, settle_at_, unsure_since_ + kReplaceDead});
 }
 
 }  // namespace fastreg::node

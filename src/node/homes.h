@@ -76,6 +76,11 @@ class Homes {
                      std::function<void(Status)> done);
     void finish(std::map<Digest, Placing>::iterator at, bool late);
     void on_gone(const Member& member);
+    /// There is reason to look these over, once it is quiet in the mesh.
+    void doubt(const std::set<Digest>& digests);
+    void doubt_own();
+    void settle_doubts(Instant now);
+    [[nodiscard]] bool anybody_away() const;
     void look_over_some(Instant now);
     void look_over(const Digest& digest, std::uint64_t size);
     [[nodiscard]] std::size_t wanted() const;
@@ -86,9 +91,12 @@ class Homes {
     std::map<directory::LookupId, Digest> lookups_;
     std::set<Digest> short_;
     std::map<NodeId, Instant> gone_;  // when the copies of a member that is away are to be replaced
+    std::set<NodeId> met_;            // reachable
+    std::set<Digest> unsure_;         // to be looked over when nobody is away for a moment only
+    Instant unsure_since_ = Instant::never();  // the first of them
+    Instant settle_at_ = Instant::never();
     std::set<Digest> doubtful_;       // to be looked over, a few at a time
     std::size_t looking_over_ = 0;
-    Instant look_from_;               // not before
     std::map<Digest, std::pair<std::uint64_t, Instant>> lost_;  // size, when to try again
     std::map<std::pair<NodeId, Digest>, RequestId> keeping_;  // who waits for these copies
     RequestId next_request_;
