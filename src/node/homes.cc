@@ -13,7 +13,7 @@ constexpr Duration kAskAgain = 3s;
 constexpr std::size_t kShortMax = 100'000;
 /// A home without its bytes looks for them this often.
 constexpr Duration kRestoreAgain = 30s;
-/// Copies that nobody waits for are given up after this, and begun anew.
+/// Copies that nobody waits for are given up after this, and those that a look-over failed to make are begun anew.
 constexpr Duration kCatchUp = 600s;
 /// One that died, or that stops, may come back with its copies.
 constexpr Duration kReplaceDead = 600s;
@@ -115,6 +115,9 @@ void Homes::advance(const Digest& digest, Placing& placing) {
         parts_.send_directory(id, wire::encode(wire::HomeRequest{request, digest, placing.size}));
         ++pending;
     }
+    // Everybody refused. Only a client waits for a change of mind; a look-over has others to see to.
+    const bool idle = pending == 0 && (placing.here || !placing.here_asked);
+    if (idle && placing.looked_over && placing.waiters.size() == 1) finish(placings_.find(digest), false);
 }
 
 void Homes::finish(std::map<Digest, Placing>::iterator at, bool late) {
@@ -251,7 +254,7 @@ void Homes::settle_doubts(Instant now) {
         settle_at_ = now + kSettle;
         return;
     }
-    doubtful_.merge(unsure_);
+    for (const Digest& digest : unsure_) enqueue(digest, now);
     unsure_.clear();
     unsure_since_ = settle_at_ = Instant::never();
 }
@@ -259,8 +262,10 @@ void Homes::settle_doubts(Instant now) {
 void Homes::look_over_some(Instant now) {
     if (std::erase_if(gone_, [&](const auto& member) { return member.second <= now; }) > 0) doubt_own();
     settle_doubts(now);
-    for (std::size_t n = 0; n < kLookOverMax && looking_over_ < kLookOverMax && !doubtful_.empty(); ++n) {
-        const Digest digest = doubtful_.extract(doubtful_.begin()).value();
+    for (std::size_t n = 0; n < kLookOverMax && looking_over_ < kLookOverMax; ++n) {
+        if (queue_.empty() || queue_.begin()->first > now) return;
+        const Digest digest = queue_.extract(queue_.begin()).value().second;
+        queued_.erase(digest);
         if (const auto info = parts_.store.find(digest)) {
             look_over(digest, info->size);
         } else {
@@ -269,13 +274,23 @@ void Homes::look_over_some(Instant now) {
     }
 }
 
+void Homes::enqueue(const Digest& digest, Instant due) {
+    const auto [at, is_new] = queued_.try_emplace(digest, due);
+    if (!is_new && at->second <= due) return;
+    queue_.erase({at->second, digest});
+    at->second = due;
+    queue_.emplace(due, digest);
+}
+
 void Homes::look_over(const Digest& digest, std::uint64_t size) {
     if (placings_.contains(digest)) return;  // it is counted at the end of that
-    placings_[digest].look_first = true;
+    Placing& placing = placings_[digest];
+    placing.look_first = placing.looked_over = true;
     ++looking_over_;
     ensure(digest, size, parts_.now() + kCatchUp, [this, digest](const Copies& copies) {
         --looking_over_;
-        if (!copies.enough()) doubtful_.insert(digest);
+        // Behind all that was not tried yet: those whose members refuse must not keep out the others.
+        if (!copies.enough()) enqueue(digest, parts_.now() + kCatchUp);
     });
 }
 
@@ -367,7 +382,7 @@ Instant Homes::next_deadline() const {
     }
     for (const auto& [digest, wanted] : lost_) next = std::min(next, wanted.second);
     for (const auto& [id, due] : gone_) next = std::min(next, due);
-    if (!doubtful_.empty() && looking_over_ < kLookOverMax) return {};
+    if (!queue_.empty() && looking_over_ < kLookOverMax) next = std::min(next, queue_.begin()->first);
     return std::min({next, settle_at_, unsure_since_ + kReplaceDead});
 }
 

@@ -61,6 +61,7 @@ class Homes {
         bool here_asked = false;
         bool looked_up = false;
         bool look_first = false;   // others may be homes already, though this node has the blob
+        bool looked_over = false;  // the first to wait is the look-over
         std::set<NodeId> homes;    // others
         std::map<NodeId, Asked> asked;
         std::set<NodeId> refused;
@@ -81,6 +82,7 @@ class Homes {
     void doubt_own();
     void settle_doubts(Instant now);
     [[nodiscard]] bool anybody_away() const;
+    void enqueue(const Digest& digest, Instant due);
     void look_over_some(Instant now);
     void look_over(const Digest& digest, std::uint64_t size);
     [[nodiscard]] std::size_t wanted() const;
@@ -95,7 +97,8 @@ class Homes {
     std::set<Digest> unsure_;         // to be looked over when nobody is away for a moment only
     Instant unsure_since_ = Instant::never();  // the first of them
     Instant settle_at_ = Instant::never();
-    std::set<Digest> doubtful_;       // to be looked over, a few at a time
+    std::set<std::pair<Instant, Digest>> queue_;  // to be looked over, a few at a time, in the order they are due
+    std::map<Digest, Instant> queued_;            // the same
     std::size_t looking_over_ = 0;
     std::map<Digest, std::pair<std::uint64_t, Instant>> lost_;  // size, when to try again
     std::map<std::pair<NodeId, Digest>, RequestId> keeping_;  // who waits for these copies

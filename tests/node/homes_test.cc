@@ -12,8 +12,8 @@ using namespace fastreg::node::test;
 
 namespace {
 
-Digest put_layer(store::Store& store) {
-    const ByteView bytes = as_bytes("a layer");
+Digest put_layer(store::Store& store, std::string_view text = "a layer") {
+    const ByteView bytes = as_bytes(text);
     const Digest digest = digest_of(HashAlg::sha256, bytes);
     store.put_small(digest, Bytes(bytes.begin(), bytes.end()), true, store::Durability::durable,
                     [](const Status& status) { REQUIRE(status); });
@@ -69,6 +69,10 @@ struct Returned {
                             wire::encode(wire::HomeReply{request, true, ""}));
             before.stop();
         }
+        start();
+    }
+    void start() {
+        core.reset();
         disk.store.reset();
         disk.store = std::move(*store::Store::open(disk.fs, disk.executor, store_options(1)));
         net.deadline = Instant::never();
@@ -117,7 +121,13 @@ struct Returned {
             if (here.contains(peer(2))) reply.holders.push_back({peer(2), wire::HolderKind::home});
             core->on_frame(from, wire::Purpose::directory, wire::encode(wire::DirectoryMessage{reply}));
         } else if (const auto message = wire::decode_node(frame)) {
-            if (std::holds_alternative<wire::HomeRequest>(*message)) asked.insert(from);
+            const auto* ask = std::get_if<wire::HomeRequest>(&*message);
+            if (ask == nullptr) return;
+            asked.insert(from);
+            asked_for.insert(ask->digest);
+            ++asked_times;
+            wire::HomeReply reply{ask->request, !refuses, refuses ? "full" : ""};
+            core->on_frame(from, wire::Purpose::directory, wire::encode(reply));
         }
     }
     [[nodiscard]] NodeId core_id() const { return disk.store->identity().node; }
@@ -128,7 +138,10 @@ struct Returned {
     RequestId request = 0;
     std::unique_ptr<Core> core;
     std::set<NodeId> here;
+    bool refuses = false;  // whoever is asked for a copy
     std::set<NodeId> asked;
+    std::set<Digest> asked_for;
+    std::size_t asked_times = 0;
 };
 
 }  // namespace
@@ -241,6 +254,26 @@ TEST_CASE("a push with too few copies is not forgotten over a restart") {
     CHECK(asked_to_keep(net, digest, request) == std::set{peer(2)});
     core.on_frame(peer(2), wire::Purpose::directory, wire::encode(wire::HomeReply{request, true, ""}));
     CHECK(core.homes().under_replicated() == 0);
+}
+
+TEST_CASE("blobs whose copies everybody refuses do not keep others from being looked over") {
+    // A member whose disk is full refuses each; 16 blobs would hold all places, and come first again and again.
+    Returned node;
+    std::set<Digest> all{node.digest};
+    for (int n = 0; n < 40; ++n) all.insert(put_layer(*node.disk.store, "layer " + std::to_string(n)));
+    for (const Digest& digest : all) {
+        node.disk.store->set_home(digest, 7, true, [](const Status& status) { REQUIRE(status); });
+    }
+    node.refuses = true;
+    node.start();
+    node.comes(3, 1);
+    node.pass(200s);
+    CHECK(node.asked_for == all);
+    CHECK(node.asked_times == all.size());  // each is tried again, but not for 10 minutes
+    CHECK(node.core->homes().under_replicated() == all.size());
+    node.refuses = false;
+    node.pass(700s);
+    CHECK(node.core->homes().under_replicated() == 0);
 }
 
 TEST_CASE("who asks for a copy again while it is fetched is answered once, by the latest number") {
