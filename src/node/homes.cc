@@ -268,7 +268,7 @@ void Homes::look_over_some(Instant now) {
         queued_.erase(digest);
         if (const auto info = parts_.store.find(digest)) {
             look_over(digest, info->size);
-        } else {
+        } else if (!lost_.contains(digest)) {
             short_.erase(digest);
         }
     }
@@ -368,8 +368,10 @@ void Homes::on_deadline(Instant now) {
 
 void Homes::restore(const Digest& digest, std::uint64_t size) {
     lost_[digest] = {size, parts_.now() + kRestoreAgain};
+    if (short_.size() < kShortMax) short_.insert(digest);
     become_home(digest, size, std::nullopt, [this, digest](const Status& status) {
-        if (status) lost_.erase(digest);
+        if (!status) return;
+        if (lost_.erase(digest) > 0) doubt({digest});
     });
 }
 

@@ -46,7 +46,8 @@ class Homes {
     [[nodiscard]] Instant next_deadline() const;
 
     /// Blobs pushed here, or kept here as a home, with fewer copies than `replicas` as far as this run knows.
-    /// After a start, and after a leave, they all count until they were looked over.
+    /// After a start, and after a leave, they all count until they were looked over; one that lost its bytes here
+    /// until it has them again and was looked over.
     [[nodiscard]] std::size_t under_replicated() const { return short_.size(); }
 
   private:

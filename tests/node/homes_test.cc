@@ -276,6 +276,37 @@ TEST_CASE("blobs whose copies everybody refuses do not keep others from being lo
     CHECK(node.core->homes().under_replicated() == 0);
 }
 
+TEST_CASE("a home that lost its file counts as one copy less until it has it again") {
+    // There is one copy, and who watches the number would be told that all is well.
+    Returned node;
+    node.core.reset();
+    node.disk.store.reset();
+    const std::string hex = node.digest.hex();
+    REQUIRE(node.disk.fs.unlink("/data/blobs/sha256/" + hex.substr(0, 2) + "/" + hex));
+    node.start();
+    node.comes(3, 1);
+    node.comes(2, 2);
+    node.pass(60s);
+    CHECK(node.core->homes().under_replicated() == 1);
+    put_layer(*node.disk.store);
+    node.core->downloads().came_whole(node.digest);
+    CHECK(node.core->homes().under_replicated() == 1);
+    node.pass(60s);
+    CHECK(node.core->homes().under_replicated() == 0);
+}
+
+TEST_CASE("a home that lost its file while it ran counts as one copy less at once") {
+    Returned node;
+    node.comes(3, 1);
+    node.comes(2, 2);
+    node.pass(20s);
+    REQUIRE(node.core->homes().under_replicated() == 0);
+    const std::string hex = node.digest.hex();
+    REQUIRE(node.disk.fs.unlink("/data/blobs/sha256/" + hex.substr(0, 2) + "/" + hex));
+    node.disk.store->check_file(node.digest, [](bool here) { REQUIRE_FALSE(here); });
+    CHECK(node.core->homes().under_replicated() == 1);
+}
+
 TEST_CASE("who asks for a copy again while it is fetched is answered once, by the latest number") {
     Pusher node;
     meet(node.core, 2);
