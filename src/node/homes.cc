@@ -47,9 +47,11 @@ void Homes::become_home(const Digest& digest, std::uint64_t size, std::optional<
             done(std::move(status));
             return;
         }
-        parts_.store.set_home(digest, size, true, [this, digest, size, done](Status kept) {
+        const auto info = parts_.store.find(digest);
+        const std::uint64_t hashed = info ? info->size : size;  // what was asked for is a claim
+        parts_.store.set_home(digest, hashed, true, [this, digest, hashed, done](Status kept) {
             if (kept) {
-                parts_.directory.on_have(parts_.now(), digest, size, directory::HolderKind::home,
+                parts_.directory.on_have(parts_.now(), digest, hashed, directory::HolderKind::home,
                                          parts_.directory_out);
             }
             done(std::move(kept));

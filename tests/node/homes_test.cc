@@ -307,6 +307,27 @@ TEST_CASE("a home that lost its file while it ran counts as one copy less at onc
     CHECK(node.core->homes().under_replicated() == 1);
 }
 
+TEST_CASE("a new home tells the size it hashed, not the one that was claimed") {
+    // The directory passes it on, and downloads that believe it fail.
+    Pusher node;
+    meet(node.core, 2);
+    wire::HomeRequest ask{10, node.digest, 22};
+    node.core.on_frame(peer(2), wire::Purpose::directory, wire::encode(wire::NodeMessage{ask}));
+    REQUIRE(node.replies_to(peer(2)) == 1);
+    std::vector<std::uint64_t> told;
+    node.pass(1s);
+    for (const auto& [to, frame] : node.net.sent) {
+        const auto message = wire::decode_directory(frame);
+        const auto* announce = message ? std::get_if<wire::Announce>(&*message) : nullptr;
+        if (announce == nullptr) continue;
+        for (const auto& entry : announce->entries) {
+            if (entry.digest == node.digest) told.push_back(entry.size);
+        }
+    }
+    CHECK(!told.empty());
+    CHECK(std::ranges::all_of(told, [](std::uint64_t size) { return size == 7; }));
+}
+
 TEST_CASE("who asks for a copy again while it is fetched is answered once, by the latest number") {
     Pusher node;
     meet(node.core, 2);
