@@ -121,7 +121,7 @@ void Asker::finish(Open::iterator it, Outbox& out) {
     for (const auto& [node, kind] : q.holders) holders.push_back({node, kind});
     out.emplace_back(Found{
         q.id, q.digest, q.size,
-        mesh_.choose(std::move(holders), mesh_.self, wire::kHoldersPerReplyMax), q.authoritative});
+        mesh_.choose(std::move(holders), mesh_.self, q.intent, wire::kHoldersPerReplyMax), q.authoritative});
 }
 
 }  // namespace fastreg::directory

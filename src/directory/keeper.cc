@@ -109,8 +109,8 @@ wire::LookupReply Keeper::answer(Instant now, const NodeId& asker, const Digest&
     reply.digest = digest;
     reply.not_yet = !owned_.contains(shard) || copying_.contains(shard);
     reply.size = known.size;
-    for (const auto& h :
-         mesh_.choose(std::move(known.holders), asker, wire::kHoldersPerReplyMax)) {
+    const Intent intent = download ? Intent::download : Intent::ask;
+    for (const auto& h : mesh_.choose(std::move(known.holders), asker, intent, wire::kHoldersPerReplyMax)) {
         reply.holders.push_back({h.node, h.kind});
     }
     const Member* member = mesh_.table.find(asker);

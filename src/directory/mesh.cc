@@ -15,7 +15,7 @@ std::string_view Mesh::zone_of(const NodeId& node) const {
     return member == nullptr ? std::string_view{} : std::string_view(member->zone);
 }
 
-std::vector<Holder> Mesh::choose(std::vector<Holder> holders, const NodeId& asker,
+std::vector<Holder> Mesh::choose(std::vector<Holder> holders, const NodeId& asker, Intent intent,
                                  std::size_t limit) {
     std::erase_if(holders, [&](const Holder& h) {
         return h.node == asker || !table.reachable(h.node);
@@ -25,6 +25,11 @@ std::vector<Holder> Mesh::choose(std::vector<Holder> holders, const NodeId& aske
     const auto far = [&](const Holder& h) { return zone_of(h.node) != zone; };
     const auto near_first = [&](const Holder& a, const Holder& b) { return far(a) < far(b); };
     std::ranges::stable_sort(holders, near_first);
+    if (intent == Intent::ask) {
+        std::ranges::stable_partition(holders, [](const Holder& h) { return h.kind == HolderKind::home; });
+        holders.resize(std::min(holders.size(), limit));
+        return holders;
+    }
     if (holders.size() > limit) {
         // A swarm of beginners without anybody who has the whole blob could not finish.
         const auto end = std::stable_partition(holders.begin(), holders.end(), [&](const Holder& h) {

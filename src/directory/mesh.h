@@ -23,8 +23,9 @@ struct Mesh {
     [[nodiscard]] std::string_view zone_of(const NodeId& node) const;
 
     /// At most `limit` of `holders` that are reachable and not `asker`: up to 8 whole copies for sure,
-    /// the rest at random; then those in the asker's zone first, random among equals.
-    [[nodiscard]] std::vector<Holder> choose(std::vector<Holder> holders, const NodeId& asker,
+    /// the rest at random; then those in the asker's zone first, random among equals. Who only asks is told of all
+    /// homes before any other holder: it counts the copies.
+    [[nodiscard]] std::vector<Holder> choose(std::vector<Holder> holders, const NodeId& asker, Intent intent,
                                              std::size_t limit);
 };
 

@@ -59,7 +59,8 @@ struct Send {
     NodeId to;
     wire::DirectoryMessage message;
 };
-/// The end of one look-up. Holders: at most 50, same zone first, random among equals, never this node.
+/// The end of one look-up. Holders: at most 50, same zone first, random among equals, never this node. Who only
+/// asks is told of the homes first.
 struct Found {
     LookupId id = 0;
     Digest digest;

@@ -117,7 +117,7 @@ TEST_CASE("near holders come first and at most fifty are named") {
     for (std::uint64_t n = 1; n < 80; ++n) net.have(n, blob(1), HolderKind::partial);
     net.have(50, blob(1), HolderKind::home);
     net.run_for(1s);
-    const auto found = net.look_up(0, blob(1));
+    const auto found = net.look_up(0, blob(1), Intent::download);
     REQUIRE(found.holders.size() == 50);
     CHECK(names(found, 50));  // the only one that has it all, from the other zone
     bool far = false;
@@ -125,5 +125,23 @@ TEST_CASE("near holders come first and at most fifty are named") {
         const bool here = net.nodes.at(h.node).member.zone == "here";
         CHECK_FALSE((here && far));
         far = far || !here;
+    }
+}
+
+TEST_CASE("who asks for the copies of a popular blob is told of all of its homes") {
+    // Two among two hundred that pulled it: a home that is not named counts as lost, and another copy is made.
+    Net net(9);
+    for (std::uint64_t n = 0; n < 200; ++n) net.start(n, n % 2 == 0 ? "here" : "there");
+    net.run_for(3s);
+    for (std::uint64_t n = 0; n < 200; ++n) net.have(n, blob(1), HolderKind::cache);
+    net.have(101, blob(1), HolderKind::home);
+    net.have(102, blob(1), HolderKind::home);
+    net.run_for(1s);
+    for (std::uint64_t n = 0; n < 20; ++n) {
+        const auto found = net.look_up(n, blob(1), Intent::ask);
+        CAPTURE(n);
+        REQUIRE(found.holders.size() == 50);
+        CHECK(found.holders[0].kind == HolderKind::home);
+        CHECK(found.holders[1].kind == HolderKind::home);
     }
 }
