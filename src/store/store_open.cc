@@ -289,13 +289,19 @@ Status Store::Impl::reconcile_shelf(const std::string& path,
         const auto row = cached.find(*digest);
         const auto record = records.find(*digest);
         const bool doubted = record != records.end() && (record->second.flags & kDoubted) != 0;
-        FR_TRY_ASSIGN(const auto file, shared->fs.stat(path + "/" + entry.name));
-        if (file.size > kBlobSizeMax) continue;
+        const auto file = shared->fs.stat(path + "/" + entry.name);
+        if (!file) {
+            // One bad file is no reason not to serve the others: it is in doubt, as long as a row names its size.
+            if (file.error().code == Errc::not_found) continue;  // removed since it was listed
+            log::warn("store.file_not_seen", {{"why", describe(file.error())}});
+            if (record == records.end() && row == cached.end()) continue;
+        }
+        if (file && file->size > kBlobSizeMax) continue;
         // A digest has one size, and rows know it since the bytes were hashed; that of a doubted row may be
         // somebody's claim. The file's own counts only when there is no other: asked of peers, a size that
         // is wrong would put the blame on who has the right one.
         BlobInfo info;
-        info.size = file.size;
+        if (file) info.size = file->size;
         if (record != records.end()) {
             info.size = record->second.size;
             info.verified = !doubted;
@@ -308,7 +314,9 @@ Status Store::Impl::reconcile_shelf(const std::string& path,
             if (record == records.end()) info.verified = row->second->synced;
             info.last_use_ms = row->second->last_use_ms;
         }
-        if (file.size != info.size) {
+        if (!file) {
+            info.verified = false;
+        } else if (file->size != info.size) {
             info.verified = false;
             found.misfits.push_back(*digest);
         }

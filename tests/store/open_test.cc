@@ -109,6 +109,41 @@ TEST_CASE("a row that is too long for the database is refused, and the next one 
     CHECK(rig.store->take_rows().size() == 1);
 }
 
+TEST_CASE("a start goes on behind a file that it cannot look at") {
+    // One bad sector would keep a node with ten thousand good blobs from serving any.
+    Rig rig;
+    const auto bad = make_blob(5000, 2);
+    const auto good = make_blob(6000, 3);
+    REQUIRE(rig.push(bad));
+    REQUIRE(rig.push(good));
+    rig.store->set_home(bad.digest, 5000, true, [](const Status& s) { CHECK(s); });
+    rig.close();
+    SUBCASE("for a while") {
+        rig.fs.fail_stat(blob_path(bad.digest), EIO);
+        rig.open();
+        CHECK(rig.store->find(good.digest)->verified);
+        REQUIRE(rig.store->find(bad.digest));
+        CHECK(rig.store->find(bad.digest)->size == 5000);
+        CHECK(rig.store->find(bad.digest)->home);
+        CHECK_FALSE(rig.store->find(bad.digest)->verified);
+        rig.fs.clear_faults();
+        std::optional<Result<VerifyReport>> report;
+        rig.store->verify(bad.digest, [&](const Result<VerifyReport>& r) { report = r; });
+        REQUIRE(report);
+        REQUIRE(*report);
+        CHECK((*report)->good);
+        CHECK(rig.store->find(bad.digest)->verified);
+    }
+    SUBCASE("that is gone since it was listed") {
+        rig.fs.fail_stat(blob_path(bad.digest), ENOENT);
+        rig.open();
+        CHECK(rig.store->find(good.digest)->verified);
+        CHECK_FALSE(rig.store->find(bad.digest));
+        REQUIRE(rig.store->homes().size() == 1);  // wanted back
+        CHECK(rig.store->homes()[0].digest == bad.digest);
+    }
+}
+
 TEST_CASE("a home whose file is gone is still listed, so that it can be fetched again") {
     // Row without file: heal, never forget.
     Rig rig;

@@ -23,6 +23,8 @@ struct MemoryFaults {
     std::uint64_t reads = 0;
     std::uint64_t fail_read_at = kNever;
     int fail_read_errno = EIO;
+    std::string fail_stat_path;
+    int fail_stat_errno = EIO;
 
     bool tracing = false;
     std::vector<std::string> trace;
@@ -45,6 +47,7 @@ struct MemoryFaults {
     void clear() {
         fail_at = stop_at = fail_read_at = kNever;
         fail_for_ever = false;
+        fail_stat_path.clear();
     }
 };
 

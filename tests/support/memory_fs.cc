@@ -117,6 +117,7 @@ Result<FileInfo> MemoryFs::stat(const std::string& path) {
     if (const int code = disk_->faults.begin_read(); code != 0) {
         return os_fail(code, "look at", path);
     }
+    if (path == disk_->faults.fail_stat_path) return os_fail(disk_->faults.fail_stat_errno, "look at", path);
     const auto inode = disk_->find(path);
     if (!inode) return os_fail(ENOENT, "look at", path);
     return FileInfo{inode->is_directory, inode->cached.size()};

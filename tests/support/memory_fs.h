@@ -31,6 +31,8 @@ class MemoryFs final : public store::Fs {
     void fail_after(std::uint64_t n, int os_errno, bool for_ever = false);
     /// Like fail_after, but every reading call counts instead.
     void fail_read_after(std::uint64_t n, int os_errno);
+    /// Every stat of this path fails.
+    void fail_stat(const std::string& path, int os_errno);
     /// As if the machine lost power just before the nth operation from now: everything fails with EIO
     /// until power_cut().
     void stop_after(std::uint64_t n);

@@ -24,6 +24,12 @@ void MemoryFs::fail_after(std::uint64_t n, int os_errno, bool for_ever) {
     disk_->faults.fail_for_ever = for_ever;
 }
 
+void MemoryFs::fail_stat(const std::string& path, int os_errno) {
+    const std::lock_guard lock(disk_->mutex);
+    disk_->faults.fail_stat_path = path;
+    disk_->faults.fail_stat_errno = os_errno;
+}
+
 void MemoryFs::fail_read_after(std::uint64_t n, int os_errno) {
     const std::lock_guard lock(disk_->mutex);
     disk_->faults.fail_read_at = disk_->faults.reads + n;
