@@ -37,6 +37,14 @@ struct Mesh {
     [[nodiscard]] bool gone(const NodeId& node) const {
         return node != self && met.contains(node) && !table.reachable(node);
     }
+    /// The same for a write. Who stops may be back in a moment, as at an upgrade, and a client that is refused its
+    /// manifest has pushed all its layers in vain.
+    [[nodiscard]] bool gone_for_writes(Instant now, const NodeId& node) const {
+        if (!gone(node)) return false;
+        const Member* member = table.find(node);
+        const bool stopping = member != nullptr && member->state == MemberState::stopping;
+        return !stopping || now >= member->state_since + options.restart_takes;
+    }
     [[nodiscard]] bool owns(ShardId shard) const { return table.owns(shard, self); }
 };
 

@@ -47,6 +47,7 @@ inline constexpr std::size_t kChangesMax = 4'096;  // of one put
 
 struct Options {
     Duration write_timeout = 5s;       // until the quorum has it durable
+    Duration restart_takes = 5s;       // a write waits for an owner that stops until it has been away for so long
     Duration read_timeout = 2s;        // until the quorum has answered
     Duration hedge_delay = 200ms;      // then one more owner is asked
     Duration retry_delay = 500ms;      // of what was not answered

@@ -148,7 +148,7 @@ void Writer::check(Instant now, std::uint64_t id, Outbox& out) {
     const std::size_t quorum = write_quorum(mutant(Mutant::write_quorum_of_one) ? 1 : owners.size());
     if (static_cast<std::size_t>(done) < quorum) {
         const auto hoped = std::ranges::count_if(
-            owners, [&](const NodeId& owner) { return is_on(owner, write) || !mesh_.gone(owner); });
+            owners, [&](const NodeId& owner) { return is_on(owner, write) || !mesh_.gone_for_writes(now, owner); });
         if (static_cast<std::size_t>(hoped) < quorum) {
             auto error = missing(write);
             finish(id, tl::unexpected<Error>(std::move(error)), out);

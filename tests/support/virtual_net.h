@@ -61,6 +61,7 @@ class VirtualNet {
     void declare(std::uint64_t n, MemberState state) {
         auto& member = at(n).member;
         member.state = state;
+        member.state_since = now;
         tell(member);
     }
     void tell(const Member& member) {
@@ -93,6 +94,7 @@ class VirtualNet {
         node.member.name = "n" + std::to_string(n);
         ++node.member.boot_epoch;
         node.member.state = MemberState::alive;
+        node.member.state_since = now;
         node.up = true;
         return node;
     }
