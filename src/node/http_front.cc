@@ -275,8 +275,8 @@ class HttpFront::Registry final : public HttpHandler {
             shared->loop.post([shared, owner, answer = std::move(answer)] {
                 if (shared->core == nullptr) return;
                 const Member* member = shared->core->gossip().find(owner);
-                // One that stops ends first what it has in hand.
-                answer(member != nullptr && (member->reachable() || member->state == MemberState::stopping));
+                // One that stops or leaves says so first and then ends what it has in hand.
+                answer(member != nullptr && member->state != MemberState::dead);
             });
         };
         exchange->post([exchange, to = to.http, ask,

@@ -96,6 +96,27 @@ def test_the_owner_of_an_upload_dies_in_its_middle():
         equal(mesh[2].push_blob("o/o", data), digest_of(data), "a new upload")
 
 
+def test_the_owner_of_an_upload_leaves():
+    """It says that it left and then ends what it has in hand; who passed the request on cut it after a second."""
+    with Mesh(2) as mesh:
+        data = os.urandom(3_000_000)
+        place = mesh[1].request("POST", "/v2/o/o/blobs/uploads/").header("Location")
+        with mesh[2].connect(30) as s:
+            s.sendall(head_of("PATCH", place, f"Content-Length: {len(data)}", "Connection: close"))
+            s.sendall(data[:2_000_000])
+            until(lambda: metric(mesh[1], "fastreg_http_received_bytes_total") > 1_000_000,
+                  "the bytes go to the owner")
+            leave = threading.Thread(target=lambda: mesh[1].cli("leave", code=None))
+            leave.start()
+            until(lambda: mesh[2].status()["members"]["left"] == 1, "seen as left", 10)
+            time.sleep(2.5)  # it is looked at every second
+            s.sendall(data[2_000_000:])
+            answer = read_all(s)
+        leave.join()
+        check(b" 202 " in answer.split(b"\r\n")[0], f"answer: {answer[:400]}")
+        equal(mesh[1].process.wait(40), 0, "then it ends")
+
+
 def test_the_owner_of_an_upload_freezes():
     """A process that is stopped keeps its connections; who asks through another node waited for a minute."""
     with Mesh(3) as mesh:
