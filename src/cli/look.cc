@@ -240,7 +240,9 @@ Exit show_blob(const Invocation& invocation, const AdminClient& node, const Cons
     for (const std::string& text : {console.paint(text_at(blob, {"digest"}), Style::bold), what + "; here: " + here}) {
         for (const std::string& line : fit_terminal(text, 0, console)) console.out << line << '\n';
     }
-    const std::string map = chunk_line(text_at(blob, {"map"}), chunks, kMapColumns);
+    const std::size_t room = static_cast<std::size_t>(std::max(console.width - 2, 1));  // beside the brackets
+    const std::string map =
+        chunk_line(text_at(blob, {"map"}), chunks, console.terminal ? std::min(kMapColumns, room) : kMapColumns);
     if (!map.empty()) console.out << '[' << map << "]\n";
     const auto name_of_node = [](const Json& row) {
         const std::string name = text_at(row, {"name"});

@@ -88,13 +88,20 @@ TEST_CASE("what a narrow terminal shows is no wider than it is") {
         "holders":[{"node_id":"00112233445566778899aabbccddeeff","name":"web-1","complete":true,"chunks":942}],
         "sources":[{"node_id":"ffeeddccbbaa99887766554433221100","name":"a-name-of-some-length",
                     "transport":"tcp","chunks":942,"bytes":123456789}]})";
+    const std::string other = "sha256:" + std::string(64, 'b');
+    const std::string part = R"({"digest":")" + other + R"(","size":123456789,"chunk_size":131072,"chunks":942,
+        "complete":false,"have":471,"map":")" + std::string(234, 'a') + R"(2a",
+        "home":false,"holders":[],"sources":[]})";
     const FakeNode fake(Script{{"GET /v1/status", {json_reply(200, kStatus)}},
                                {"GET /v1/peers", {json_reply(200, kPeers)}},
                                {"GET /v1/blobs?limit=1000", {json_reply(200, page)}},
-                               {"GET /v1/blobs/" + kDigest, {json_reply(200, blob)}}});
+                               {"GET /v1/blobs/" + kDigest, {json_reply(200, blob)}},
+                               {"GET /v1/blobs/" + other, {json_reply(200, part)}}});
+    CHECK(run_cli({"blob", other, "--data-dir", fake.data_dir()}, 20, true).says("[" + std::string(18, '+') + "]"));
+    CHECK(run_cli({"blob", other, "--data-dir", fake.data_dir()}, 20).says("[" + std::string(64, '+') + "]"));
     for (const std::size_t width : {20U, 30U, 40U, 60U, 80U}) {
         for (const std::vector<std::string>& words : std::vector<std::vector<std::string>>{
-                 {"status"}, {"peers"}, {"blobs"}, {"blob", kDigest}}) {
+                 {"status"}, {"peers"}, {"blobs"}, {"blob", kDigest}, {"blob", other}}) {
             auto all = words;
             all.insert(all.end(), {"--data-dir", fake.data_dir()});
             const Ran shown = run_cli(all, static_cast<int>(width), true);
