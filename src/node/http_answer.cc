@@ -117,10 +117,11 @@ HttpAnswer::Step HttpAnswer::send_file(int fd,
     auto at = static_cast<off_t>(offset);
     const ssize_t n = ::sendfile(fd, file->native_handle(), &at, slice);
     if (n < 0) {
-        if (errno == EINTR) return Step::moved;
-        if (errno == EAGAIN || errno == EWOULDBLOCK) return Step::blocked;
-        const std::string why = std::string("sending the body failed: ") + std::strerror(errno);
-        return errno == EIO ? broken_file(why) : broken(why);  // a socket fails with other words
+        const int code = errno;  // what follows may change it
+        if (code == EINTR) return Step::moved;
+        if (code == EAGAIN || code == EWOULDBLOCK) return Step::blocked;
+        const std::string why = std::string("sending the body failed: ") + std::strerror(code);
+        return code == EIO ? broken_file(why) : broken(why);  // a socket fails with other words
     }
     if (n == 0) return broken_file("the file of the body is shorter than the blob");
     const auto moved = static_cast<std::uint64_t>(n);
