@@ -45,8 +45,9 @@ inline constexpr std::array<std::string_view, 19> kFaultNames = {
            fault == Fault::wrong_bytes || fault == Fault::silent || fault == Fault::forged_chain;
 }
 
-/// Sizes of which every 120 seeds in a row have one at least: chance alone, at the price of a large run, would leave
-/// them out. What is promised of large meshes (several links of gossip, owners that are few among many) needs them.
+/// Sizes of which every kAllSizesIn seeds in a row have one at least: chance alone, at the price of a large run, would
+/// leave them out. What is promised of large meshes (several links of gossip, owners that are few among many) needs
+/// them.
 inline constexpr std::array<std::string_view, 3> kLargeSizes = {"nodes.19-29", "nodes.30-40", "nodes.41-50"};
 [[nodiscard]] constexpr std::string_view size_class(std::size_t nodes) {
     return nodes < 19 ? "nodes.3-18" : kLargeSizes[nodes < 30 ? 0 : nodes < 41 ? 1 : 2];
@@ -54,6 +55,7 @@ inline constexpr std::array<std::string_view, 3> kLargeSizes = {"nodes.19-29", "
 
 struct Plan {
     static constexpr std::uint64_t kLargeEvery = 40;
+    static constexpr std::uint64_t kAllSizesIn = 5 * kLargeEvery;
     struct Event {
         Duration at;  // after the mesh has formed
         Fault fault;
@@ -70,9 +72,8 @@ struct Plan {
         Plan plan;
         const auto size = rng.below(1000);
         plan.nodes = size < 850 ? 3 + rng.below(3) : size < 960 ? 6 + rng.below(5) : 11 + rng.below(8);
-        // One of each third of 19 to 50 in turn, and each size once in 33 such seeds.
-        const auto large = seed / kLargeEvery;
-        if (seed % kLargeEvery == 0) plan.nodes = 19 + large % 3 * 11 + large / 3 % (large % 3 == 2 ? 10 : 11);
+        // Each size of 19 to 50 once in 32 such seeds, far ones one after the other; the first of them has 50.
+        if (seed % kLargeEvery == 0) plan.nodes = 19 + (seed / kLargeEvery * 13 + 18) % 32;
         plan.blob_max = rng.chance(0.03) ? 10U << 20U : rng.chance(0.15) ? 3U << 20U : 500U << 10U;
         plan.latency = Duration{100'000 + static_cast<std::int64_t>(rng.below(3'000'000))};
         plan.rate = 2'000'000 + rng.below(100'000'000);
