@@ -21,6 +21,8 @@ inline Change gone(std::string key) { return {std::move(key), std::nullopt}; }
 struct DiskAndAnswers {
     std::map<std::pair<std::string, std::string>, Row> disk;
     Memory memory;             // on disk, too
+    std::uint64_t memory_changes = 0;
+    std::vector<std::pair<Instant, Memory>> memories;  // of this run, from when on
     std::vector<Member> known;  // the same
     std::int64_t skew_ms = 0;
     bool disk_fails = false;
@@ -56,12 +58,14 @@ class Net : public fastreg::test::VirtualNet<Repo, DiskAndAnswers, Action> {
             if (other != id && known.member.state != MemberState::left) inform(id, known.member);
         }
         tell(node.member);
+        node.memories = {{now, node.core->memory()}};  // written down after each start, too
+        node.memory_changes = node.core->memory_changes();
     }
 
-    /// What it remembers was written down.
+    /// What it remembers was written down: a second ago, as late as a node does it, or just now.
     void kill(std::uint64_t n) {
         auto& node = at(n);
-        if (node.core) node.memory = node.core->memory();
+        if (node.core) node.memory = rng.chance(0.5) ? node.core->memory() : written(node);
         node.known.clear();
         for (const auto& [id, other] : nodes) {
             node.known.push_back(other.member);
@@ -140,6 +144,19 @@ class Net : public fastreg::test::VirtualNet<Repo, DiskAndAnswers, Action> {
             auto& got = std::get<GetDone>(action);
             REQUIRE(node.gets.emplace(got.token, got).second);
         }
+    }
+    void on_change(Node& node) override {
+        if (!node.core || node.core->memory_changes() == node.memory_changes) return;
+        node.memory_changes = node.core->memory_changes();
+        node.memories.emplace_back(now, node.core->memory());
+    }
+    /// Nothing in the first second: what an older run wrote does not count.
+    [[nodiscard]] Memory written(const Node& node) const {
+        Memory last;
+        for (const auto& [since, memory] : node.memories) {
+            if (since + 1s <= now) last = memory;
+        }
+        return last;
     }
     void write(Node& node, const Persist& persist, Outbox& out) {
         Status status;

@@ -86,6 +86,8 @@ class VirtualNet {
     virtual void on_frame(Node& node, const NodeId& from, const wire::Frame& frame,
                           Outbox& out) = 0;
     virtual void on_action(const NodeId& from, Action& action) = 0;
+    /// Something happened to a node, and its actions are done.
+    virtual void on_change(Node&) {}
 
     /// The node's next life, without a core yet.
     Node& boot(std::uint64_t n) {
@@ -103,6 +105,7 @@ class VirtualNet {
         Outbox out;
         event(nodes.at(who), out);
         for (auto& action : out) on_action(who, action);
+        on_change(nodes.at(who));
     }
     /// Lets `event` happen to a node at `when`, if it lives until then.
     void schedule(Instant when, const NodeId& who, Event event) {
