@@ -83,6 +83,7 @@ def test_a_file_that_goes_or_is_cut_under_a_running_node():
         answer = mesh[3].get(url)
         equal(answer.status, 200, "GET on a third node")
         check(answer.body == layer, "the right bytes")
+        until(lambda: whole(node, digest, layer), "it was asked, found its file cut and has it again")
 
 
 def test_a_damaged_manifest_is_answered_from_another_copy():
