@@ -22,7 +22,8 @@ struct DiskAndAnswers {
     std::map<std::pair<std::string, std::string>, Row> disk;
     Memory memory;             // on disk, too
     std::uint64_t memory_changes = 0;
-    std::vector<std::pair<Instant, Memory>> memories;  // of this run, from when on
+    Memory written;  // each second of this run, if it changed
+    Instant written_at;
     std::vector<Member> known;  // the same
     std::int64_t skew_ms = 0;
     bool disk_fails = false;
@@ -58,14 +59,13 @@ class Net : public fastreg::test::VirtualNet<Repo, DiskAndAnswers, Action> {
             if (other != id && known.member.state != MemberState::left) inform(id, known.member);
         }
         tell(node.member);
-        node.memories = {{now, node.core->memory()}};  // written down after each start, too
-        node.memory_changes = node.core->memory_changes();
+        write_down(node);  // after each start, too
     }
 
-    /// What it remembers was written down: a second ago, as late as a node does it, or just now.
+    /// What it remembers was written down: within the last second, as a node does it, or just now.
     void kill(std::uint64_t n) {
         auto& node = at(n);
-        if (node.core) node.memory = rng.chance(0.5) ? node.core->memory() : written(node);
+        if (node.core) node.memory = rng.chance(0.5) ? node.core->memory() : node.written;
         node.known.clear();
         for (const auto& [id, other] : nodes) {
             node.known.push_back(other.member);
@@ -147,16 +147,12 @@ class Net : public fastreg::test::VirtualNet<Repo, DiskAndAnswers, Action> {
     }
     void on_change(Node& node) override {
         if (!node.core || node.core->memory_changes() == node.memory_changes) return;
-        node.memory_changes = node.core->memory_changes();
-        node.memories.emplace_back(now, node.core->memory());
+        if (now >= node.written_at + 1s) write_down(node);
     }
-    /// Nothing in the first second: what an older run wrote does not count.
-    [[nodiscard]] Memory written(const Node& node) const {
-        Memory last;
-        for (const auto& [since, memory] : node.memories) {
-            if (since + 1s <= now) last = memory;
-        }
-        return last;
+    void write_down(Node& node) {
+        node.memory_changes = node.core->memory_changes();
+        node.written = node.core->memory();
+        node.written_at = now;
     }
     void write(Node& node, const Persist& persist, Outbox& out) {
         Status status;
