@@ -350,6 +350,7 @@ TEST_CASE("too many connections in make room by one that is idle, and never by o
     RdmaNode& third = world.add(3);
     world.connect(busy, b);
     world.connect(idle, b);
+    world.pass(1100ms);
     busy.engine->fetch(busy.now, busy.order(b, 1, sink()));
     world.pump();
     world.connect(third, b);
@@ -363,6 +364,14 @@ TEST_CASE("too many connections in make room by one that is idle, and never by o
     world.connect(fourth, b);
     CHECK(fourth.downs == 1);
     CHECK(fourth.why == "refused: too many connections");
+}
+
+TEST_CASE("a peer that ends a new link at once is not connected to again and again") {
+    Pair world;
+    world.b.engine->drop(world.b.now, world.a.id, "not wanted");
+    world.pump();
+    CHECK(world.a.downs == 1);
+    CHECK_FALSE(world.a.orderly);  // so that it is left alone for a while
 }
 
 TEST_CASE("who waits for a slot of this node is not called silent, and a client's chunk does not wait") {

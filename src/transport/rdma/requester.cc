@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace fastreg::transport::rdma {
+namespace {
+
+constexpr Duration kWanted = 1s;
+
+}  // namespace
 
 Requester::Requester(LinkContext context, ConnId conn, NodeId peer, Instant now, RequesterOwner& owner)
     : Link(context, conn, peer, 0, now), owner_(owner), heard_(now) {}
@@ -30,7 +35,9 @@ void Requester::on_cm(Instant now, const CmEvent& event) {
             return close(now, reject && !reject->text.empty() ? "refused: " + reject->text : event.why);
         }
         case Type::failed: return close(now, event.why);
-        case Type::disconnected: return close(now, event.why, state_ == State::up && !in_use());
+        case Type::disconnected:
+            // Nothing is lost with an idle link; but a peer that ends one at once does not want it, and is let be.
+            return close(now, event.why, state_ == State::up && !in_use() && now >= since_ + kWanted);
         case Type::device_removed: return close(now, "the RDMA device was removed");
         case Type::connect_request: return;
     }
