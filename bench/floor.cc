@@ -158,7 +158,8 @@ int hash(const char* path, std::size_t parts) {
             EVP_DigestInit_ex(context, EVP_sha256(), nullptr);
             const std::size_t end = size / parts * (part + 1);
             for (std::size_t at = size / parts * part; at < end;) {
-                const auto got = need(pread(file, block.data(), std::min(kBlock, end - at), static_cast<off_t>(at)), path);
+                const auto room = std::min(kBlock, end - at);
+                const auto got = need(pread(file, block.data(), room, static_cast<off_t>(at)), path);
                 if (got == 0) std::exit(1);
                 EVP_DigestUpdate(context, block.data(), static_cast<std::size_t>(got));
                 at += static_cast<std::size_t>(got);

@@ -1,5 +1,7 @@
 """What bench/rdma and bench/rdma_path measure, inside the VM: one line FIGURE {...} for each.
 
+    rdma_guest.py late DEVICE ADDRESS ROUNDS
+
     rdma_guest.py wire DEVICE ADDRESS ROUNDS SECONDS DEPTH SIZE...
     rdma_guest.py path DEVICE ADDRESS ROUNDS SECONDS MIB
 """
@@ -73,6 +75,19 @@ def wire(device, address, rounds, seconds, depth, sizes):
                 figure(what=name, size=size, rate=rate, cpu=cpu)
 
 
+def late(address, rounds):
+    """Requests given up while their writes are under way (tests/rdma/devices_test.cc)."""
+    story = "writes in flight when their requests were given up*"
+    for _ in range(rounds):
+        done = subprocess.run([os.path.join(HERE, "rdma_test"), f"-tc={story}"], capture_output=True, text=True,
+                              check=False, env={**os.environ, "FR_RDMA_ADDR": address})
+        seen = re.search(r"late completions: (\d+)", done.stdout)
+        ran = re.search(r"test cases:\s+1 \|\s+([01]) passed", done.stdout)
+        if not seen or not ran:
+            raise SystemExit("rdma_test said: " + done.stdout[-800:] + done.stderr[-500:])
+        figure(late=int(seen[1]), intact=ran[1] == "1")
+
+
 def path(device, address, rounds, seconds, mib):
     """A push to node 1 of which node 2 keeps a copy: read, written by RDMA, stored, read back, hashed."""
     sys.path.insert(0, os.path.join(HERE, "tests", "integration"))
@@ -112,11 +127,14 @@ def path(device, address, rounds, seconds, mib):
 
 
 def main():
-    what, device, address, rounds, seconds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]), int(sys.argv[5])
+    what, device, address, rounds = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+    more = [int(s) for s in sys.argv[5:]]
     if what == "wire":
-        wire(device, address, rounds, seconds, int(sys.argv[6]), [int(s) for s in sys.argv[7:]])
+        wire(device, address, rounds, more[0], more[1], more[2:])
+    elif what == "path":
+        path(device, address, rounds, *more)
     else:
-        path(device, address, rounds, seconds, int(sys.argv[6]))
+        late(address, rounds)
 
 
 if __name__ == "__main__":
