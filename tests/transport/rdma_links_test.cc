@@ -405,6 +405,19 @@ TEST_CASE("who waits for a slot of this node is not called silent, and a client'
     CHECK(world.a.pauses[17] == pauses);
 }
 
+TEST_CASE("slots that the store gave back are shown as free, though nothing else happens") {
+    Pair world;
+    const auto kept = std::make_shared<CollectingSink>(true);
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, kept));
+    world.pump();
+    CHECK(world.a.counters.slots_free == 15);
+    kept->let_go();
+    CHECK(world.a.engine->next_deadline() <= world.a.now + 250ms);
+    world.pass(300ms);
+    CHECK(world.a.counters.slots_free == 16);
+    CHECK(world.a.engine->next_deadline() > world.a.now + 10s);
+}
+
 TEST_CASE("slots that come free one by one go to all peers in turn") {
     RdmaWorld world;
     RdmaNode& a = world.add(1);

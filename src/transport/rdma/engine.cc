@@ -10,6 +10,9 @@
 namespace fastreg::transport::rdma {
 namespace {
 
+/// While slots are not free.
+constexpr Duration kLook = 250ms;
+
 /// The time of birth tells a file from one that was removed and whose number the file system gave out again.
 std::optional<FileIdentity> identity_of(int fd) {
     struct statx about {};
@@ -254,6 +257,7 @@ void Engine::sweep(Instant now) {
     }
     counters_.links_out = out;
     counters_.links_in = in;
+    swept_ = now;
     counters_.slots_free = landing_->free();
     counters_.slots_quarantined = landing_->quarantined();
     counters_.sources_in_use = sources_->in_use();
@@ -415,6 +419,8 @@ void Engine::on_deadline(Instant now) {
 Instant Engine::next_deadline() const {
     Instant next = landing_->next_deadline();
     for (const auto& [conn, link] : links_) next = std::min(next, link->next_deadline());
+    // The store drops landed blocks without a word, unless somebody waits for one: what is shown is looked at.
+    if (counters_.slots_free != landing_->count()) next = std::min(next, swept_ + kLook);
     return next;
 }
 

@@ -125,6 +125,7 @@ class Engine {
     std::deque<Serving> slotless_;                     // wait for a slot
     std::set<NodeId> askers_;                          // with a proven link that is up
     bool askers_changed_ = false;
+    Instant swept_;
     NodeId last_first_;                                // of the requesters, when slots were given out last
     std::vector<ConnId> unfinished_;                   // told of completions that were not all polled yet
     std::map<std::pair<ConnId, RequestId>, std::pair<ServeOrder, SourcePool::Slot>> writing_;
