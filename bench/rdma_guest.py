@@ -63,6 +63,8 @@ def perftest(device, address, size, depth, seconds):
         raise SystemExit("ib_write_bw said: " + done.stdout[-500:] + done.stderr[-500:])
     rate = float(rows[-1][3]) * 1e9 / 8
     if rate == 0:  # it counts whole batches of completions, and in a slow second there may be none
+        if seconds >= 16:
+            raise SystemExit("ib_write_bw counted nothing: " + done.stdout[-500:])
         return perftest(device, address, size, depth, seconds * 2)
     return rate, spent / (rate * seconds / GIB)
 
