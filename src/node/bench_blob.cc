@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 
 #include "base/hash.h"
+#include "base/pattern.h"
 
 namespace fastreg::node {
 
@@ -18,15 +19,7 @@ std::optional<std::uint64_t> bench_chunk_of(std::uint64_t blob_size) {
 }
 
 const Bytes& bench_pattern() {
-    static const Bytes pattern = [] {
-        Bytes bytes(kChunkSizeMax);
-        std::uint64_t x = 0x9e3779b97f4a7c15;
-        for (std::byte& byte : bytes) {
-            x = x * 6364136223846793005U + 1442695040888963407U;
-            byte = static_cast<std::byte>(x >> 56U);
-        }
-        return bytes;
-    }();
+    static const Bytes pattern = pattern_bytes(kChunkSizeMax);
     return pattern;
 }
 

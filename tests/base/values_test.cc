@@ -7,6 +7,7 @@
 #include "base/digest.h"
 #include "base/endpoint.h"
 #include "base/ids.h"
+#include "base/pattern.h"
 #include "base/random.h"
 
 using namespace fastreg;
@@ -148,4 +149,16 @@ TEST_CASE("what goes to clients and to other nodes names no file of this machine
     CHECK(describe_outside({Errc::network, 111, "connecting to 10.0.0.1:1"}) ==
           "connecting to 10.0.0.1:1: Connection refused");
     CHECK(name_of(Errc::no_space) == "no_space");
+}
+
+TEST_CASE("the made-up bytes of two places are never alike") {
+    // A page that landed at another page's place must not compare equal.
+    const Bytes bytes = pattern_bytes(4U << 20U);
+    std::set<std::string> pages;
+    for (std::size_t at = 0; at < bytes.size(); at += 4096) {
+        pages.emplace(as_text(ByteView(bytes).subspan(at, 4096)));
+    }
+    CHECK(pages.size() == 1024);
+    const Bytes shorter = pattern_bytes(10'000);
+    CHECK(as_text(bytes).starts_with(as_text(shorter)));
 }

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 
+#include "base/pattern.h"
 #include "transport/rdma/transport.h"
 #include "uv/loop.h"
 #include "uv/socket.h"
@@ -19,17 +20,6 @@ namespace {
 
 constexpr std::uint64_t kBlob = kChunkSizeMax * 1024;  // whose chunks are of the largest size; one is asked for
 constexpr RequestId kRequest = 1;
-
-/// No two pages alike: bytes that land at a wrong place are noticed.
-Bytes pattern() {
-    Bytes bytes(kChunkSizeMax);
-    std::uint64_t x = 0x9e3779b97f4a7c15;
-    for (std::byte& byte : bytes) {
-        x = x * 6364136223846793005U + 1442695040888963407U;
-        byte = static_cast<std::byte>(x >> 56U);
-    }
-    return bytes;
-}
 
 class PatternFile final : public FileRef {
   public:
@@ -105,7 +95,7 @@ Status open_end(End& end, uv::Loop& loop, const SelfTest& test, const Mac& key) 
 }  // namespace
 
 Result<SelfTested> run_self_test(const SelfTest& test) {
-    const Bytes sent = pattern();
+    const Bytes sent = pattern_bytes(kChunkSizeMax);
     FR_TRY_ASSIGN(const auto file, PatternFile::make(sent));
     const auto sink = std::make_shared<ComparingSink>(sent);
     Mac key{};
