@@ -170,6 +170,12 @@ Replica::Sum Replica::sum(ShardId shard) const {
     return found == shards_.end() ? Sum{} : found->second.sum;
 }
 
+std::vector<ShardId> Replica::held() const {
+    std::vector<ShardId> shards;
+    for (const auto& [number, shard] : shards_) shards.push_back(number);
+    return shards;
+}
+
 void Replica::drop_shard(ShardId number, Outbox& out) {
     const auto found = shards_.find(number);
     if (found == shards_.end()) return;

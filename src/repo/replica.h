@@ -74,6 +74,8 @@ class Replica {
                               const std::optional<Cursor>& after) const;
     [[nodiscard]] Sum sum(ShardId shard) const;
     [[nodiscard]] bool holds(ShardId shard) const { return shards_.contains(shard); }
+    /// Shards with rows, ascending.
+    [[nodiscard]] std::vector<ShardId> held() const;
 
     void drop_shard(ShardId shard, Outbox& out);
     /// Drops tombstones stamped before `oldest_ms`.

@@ -199,7 +199,12 @@ void Sync::on_unreachable(Instant now, const NodeId& node, Outbox& out) {
 
 // Time.
 
-void Sync::compare_all(Outbox&) {
+void Sync::compare_all(Instant now) {
+    // Rows that were on their way to the disk when their shard, empty until then, went to others.
+    for (const auto shard : replica_.held()) {
+        if (owned_.contains(shard)) continue;
+        former_.try_emplace(shard, Former{now + mesh_.options.former_owner_keeps, voice(shard), {}});
+    }
     for (const auto& [shard, owned] : owned_) {
         for (const auto& owner : mesh_.table.of(shard)) {
             if (mesh_.self < owner) want(shard, owner);  // one side is enough
@@ -244,7 +249,7 @@ void Sync::on_deadline(Instant now, Outbox& out) {
         const auto half = mesh_.options.compare_interval.count() / 2;
         const auto jitter = mesh_.rng.below(static_cast<std::uint64_t>(half) + 1);
         next_compare_ = now + Duration(half + static_cast<std::int64_t>(jitter));
-        compare_all(out);
+        compare_all(now);
         drop_former(now, out);
     }
     step(now, out);

@@ -80,7 +80,7 @@ class Sync {
     void step(Instant now, Outbox& out);
     void ask(Instant now, const NodeId& node, Peer& peer, Outbox& out);
     void answer_summary(Instant now, const NodeId& from, const wire::RepoSummary& message, Outbox& out);
-    void compare_all(Outbox& out);
+    void compare_all(Instant now);
     void retry_unready(Instant now);
     void drop_former(Instant now, Outbox& out);
     [[nodiscard]] bool acceptable(const Row& row);

@@ -101,6 +101,23 @@ TEST_CASE("who no longer owns a repository gives it away and then drops it") {
     for (int i = 0; i < 60; ++i) CHECK(net.value(0, "app" + std::to_string(i), "t/v") == "x");
 }
 
+TEST_CASE("a row that reaches the disk when its shard has other owners already is given away, too") {
+    // It stayed for ever: the shard had been empty when it was handed over, so nobody thought of it again.
+    Net net(23'753);
+    for (std::uint64_t n = 0; n < 3; ++n) net.start(n);
+    net.run_for(2s);
+    std::vector<Token> writes;
+    for (int i = 0; i < 60; ++i) writes.push_back(net.begin_put(0, "app" + std::to_string(i), {set("t/v", "x")}));
+    net.run_for(6ms);  // on their way to the disks of the owners
+    for (std::uint64_t n = 3; n < 9; ++n) net.start(n);
+    net.run_for(800s);
+    for (const auto token : writes) CHECK(net.at(0).puts.at(token).has_value());
+    std::size_t copies = 0;
+    for (std::uint64_t n = 0; n < 9; ++n) copies += net.at(n).disk.size();
+    CHECK(copies == 180);
+    for (int i = 0; i < 60; ++i) CHECK(net.value(8, "app" + std::to_string(i), "t/v") == "x");
+}
+
 TEST_CASE("two halves of a split mesh become one again") {
     Net net(5);
     for (std::uint64_t n = 0; n < 6; ++n) net.start(n);
