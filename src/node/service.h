@@ -99,6 +99,8 @@ class Service {
     void get_manifest(registry::GetManifest ask, OnAnswer answer);
     void send_manifest(const Name& name, const Digest& digest, bool head, const std::string& if_none_match,
                        OnAnswer answer);
+    void send_manifest_of(const repo::Row& row, const Digest& digest, bool head, const std::string& if_none_match,
+                          const OnAnswer& answer);
     /// `heal`: one that is found bad here is fetched from a peer, once.
     void manifest_bytes(const Digest& digest, std::uint64_t size, bool heal,
                         std::function<void(Result<std::shared_ptr<const std::string>>)> done);

@@ -14,7 +14,7 @@ void Service::get_manifest(r::GetManifest ask, OnAnswer answer) {
     const std::string tag = std::get<std::string>(ask.reference);
     const std::string repository = ask.name.repository;
     core_.read_rows(
-        repository, repo::Query::one(repo::tag_key(tag)),
+        repository, repo::Query::tag(repo::tag_key(tag)),
         [this, ask = std::move(ask), tag, answer = std::move(answer)](
             Result<std::vector<repo::Row>> rows, bool) {
             if (!rows) return say(answer, refusal(rows.error(), r::ErrorCode::manifest_unknown));
@@ -22,12 +22,16 @@ void Service::get_manifest(r::GetManifest ask, OnAnswer answer) {
                 return say(answer, refusal(r::ErrorCode::manifest_unknown,
                                            "no tag " + tag + " in " + ask.name.repository));
             }
-            const auto value = repo::TagValue::decode(rows->front().value);
+            const auto value = repo::TagValue::decode(rows->back().value);
             if (!value) return say(answer, refusal(value.error(), r::ErrorCode::manifest_unknown));
+            if (rows->size() == 2) {
+                return send_manifest_of(rows->front(), value->manifest, ask.head, ask.if_none_match, answer);
+            }
             send_manifest(ask.name, value->manifest, ask.head, ask.if_none_match, answer);
         });
 }
 
+// Whether a manifest is in a repository is its row there, wherever its bytes are.
 void Service::send_manifest(const Name& name, const Digest& digest, bool head,
                             const std::string& if_none_match, OnAnswer answer) {
     core_.read_rows(
@@ -39,19 +43,21 @@ void Service::send_manifest(const Name& name, const Digest& digest, bool head,
                 return say(answer, refusal(r::ErrorCode::manifest_unknown,
                                            "no manifest " + digest.str() + " in " + name.repository));
             }
-            const auto value = repo::ManifestValue::decode(rows->front().value);
-            if (!value) return say(answer, refusal(value.error(), r::ErrorCode::manifest_unknown));
-            if (r::matches_etag(if_none_match, digest)) return say(answer, r::not_modified(digest));
-            if (head) return say(answer, r::manifest_head(digest, value->media_type, value->size));
-            manifest_bytes(digest, value->size, true,
-                           [digest, type = value->media_type,
-                            answer](Result<std::shared_ptr<const std::string>> bytes) {
-                               if (!bytes) {
-                                   return say(answer, cannot_send(bytes.error()));
-                               }
-                               say(answer, r::manifest_answer(digest, type, **bytes));
-                           });
+            send_manifest_of(rows->front(), digest, head, if_none_match, answer);
         });
+}
+
+void Service::send_manifest_of(const repo::Row& row, const Digest& digest, bool head,
+                               const std::string& if_none_match, const OnAnswer& answer) {
+    const auto value = repo::ManifestValue::decode(row.value);
+    if (!value) return say(answer, refusal(value.error(), r::ErrorCode::manifest_unknown));
+    if (r::matches_etag(if_none_match, digest)) return say(answer, r::not_modified(digest));
+    if (head) return say(answer, r::manifest_head(digest, value->media_type, value->size));
+    manifest_bytes(digest, value->size, true,
+                   [digest, type = value->media_type, answer](Result<std::shared_ptr<const std::string>> bytes) {
+                       if (!bytes) return say(answer, cannot_send(bytes.error()));
+                       say(answer, r::manifest_answer(digest, type, **bytes));
+                   });
 }
 
 void Service::manifest_bytes(const Digest& digest, std::uint64_t size, bool heal,

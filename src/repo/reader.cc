@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "base/mutant.h"
+#include "repo/values.h"
 
 namespace fastreg::repo {
 
@@ -72,8 +73,9 @@ bool Reader::give_up(Open::iterator it, Outbox& out) {
 void Reader::ask_self(Read& read) const {
     if (!sync_.ready(read.shard) || read.answers.contains(mesh_.self)) return;
     const auto& q = read.query;
-    read.answers.emplace(mesh_.self, replica_.read(read.repository, q.range, q.key, q.after,
-                                                   q.limit - read.rows.size()));
+    read.answers.emplace(mesh_.self, q.follow ? replica_.read_tag(read.repository, q.key)
+                                              : replica_.read(read.repository, q.range, q.key, q.after,
+                                                              q.limit - read.rows.size()));
 }
 
 void Reader::ask(RequestId request, Read& read, std::size_t extra, Outbox& out) {
@@ -94,7 +96,7 @@ void Reader::ask(RequestId request, Read& read, std::size_t extra, Outbox& out) 
         const auto& q = read.query;
         out.emplace_back(
             Send{owner, wire::RepoGet{request, read.repository, q.range, q.key, q.after,
-                                      static_cast<std::uint32_t>(q.limit - read.rows.size())}});
+                                      static_cast<std::uint32_t>(q.limit - read.rows.size()), q.follow}});
     };
     mesh_.rng.shuffle(fresh);
     const auto goal = read_quorum(owners.size()) + extra;
@@ -118,10 +120,14 @@ bool Reader::enough(const Read& read) const {
 bool Reader::plausible(const Read& read, const Replica::Answer& answer) {
     const auto& q = read.query;
     if (!q.range) {
-        return !answer.more && answer.rows.size() <= 1 &&
-               std::ranges::all_of(answer.rows, [&](const Row& row) {
-                   return row.repository == read.repository && row.key == q.key;
-               });
+        const std::size_t most = q.follow ? 2 : 1;
+        if (answer.more || answer.rows.size() > most) return false;
+        if (answer.rows.empty()) return true;
+        const Row& asked = answer.rows.back();
+        if (asked.repository != read.repository || asked.key != q.key) return false;
+        const Row& first = answer.rows.front();
+        return &first == &asked ||
+               (first.repository == read.repository && first.key == manifest_key_of(asked));
     }
     if (answer.more && answer.rows.empty()) return false;
     std::string_view last = q.after;
@@ -169,6 +175,18 @@ void Reader::on_unreachable(Instant, const NodeId& node, Outbox& out) {
     }
 }
 
+void Reader::drop_unagreed(const Read& read, Winners& winners) {
+    const auto tag = winners.find(read.query.key);
+    const auto points_at = tag == winners.end() ? std::nullopt : manifest_key_of(*tag->second);
+    const bool agreed = points_at && std::ranges::all_of(read.answers, [&](const auto& entry) {
+        const auto& rows = entry.second.rows;
+        return !rows.empty() && manifest_key_of(rows.back()) == points_at;
+    });
+    std::erase_if(winners, [&](const auto& entry) {
+        return entry.first != read.query.key && !(agreed && entry.first == *points_at);
+    });
+}
+
 void Reader::join(Instant now, Open::iterator it, Outbox& out) {
     Read read = std::move(it->second);
     open_.erase(it);
@@ -179,7 +197,7 @@ void Reader::join(Instant now, Open::iterator it, Outbox& out) {
         const auto& last = answer.rows.back().key;
         if (!bound || last < *bound) bound = last;
     }
-    std::map<std::string_view, const Row*> winners;
+    Winners winners;
     for (const auto& [node, answer] : read.answers) {
         for (const auto& row : answer.rows) {
             if (bound && row.key > *bound) break;
@@ -188,6 +206,7 @@ void Reader::join(Instant now, Open::iterator it, Outbox& out) {
             if (!added && row.newer_than(*place->second)) place->second = &row;
         }
     }
+    if (read.query.follow) drop_unagreed(read, winners);
     std::map<NodeId, std::vector<Row>> repairs;
     for (const auto& [node, answer] : read.answers) {
         auto theirs = answer.rows.begin();

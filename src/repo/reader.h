@@ -43,6 +43,7 @@ class Reader {
         Instant hedge_at;
     };
     using Open = std::map<RequestId, Read>;  // by the request id of the running round
+    using Winners = std::map<std::string_view, const Row*>;  // by key; points into the answers
 
     void round(Instant now, Read read, Outbox& out);
     void ask_self(Read& read) const;
@@ -53,6 +54,8 @@ class Reader {
     bool give_up(Open::iterator it, Outbox& out);
     /// Joins the answers of a round; ends the read or starts the next round.
     void join(Instant now, Open::iterator it, Outbox& out);
+    /// A manifest's row counts when all who answered had been asked for it: when their tags point at it.
+    static void drop_unagreed(const Read& read, Winners& winners);
     void repair(const std::map<NodeId, std::vector<Row>>& repairs, Outbox& out);
     [[nodiscard]] static bool plausible(const Read& read, const Replica::Answer& answer);
     [[nodiscard]] Error missing(const Read& read) const;

@@ -4,6 +4,7 @@
 
 #include "base/hash.h"
 #include "repo/mesh.h"
+#include "repo/values.h"
 
 namespace fastreg::repo {
 
@@ -136,6 +137,16 @@ Replica::Answer Replica::read(std::string_view repository, bool range, std::stri
         if (!it->second.tombstone) ++live;
         answer.rows.push_back(it->second);
     }
+    return answer;
+}
+
+Replica::Answer Replica::read_tag(std::string_view repository, std::string_view key) const {
+    auto answer = read(repository, false, key, {}, 1);
+    if (answer.rows.empty()) return answer;
+    const auto points_at = manifest_key_of(answer.rows.front());
+    if (!points_at) return answer;
+    const Row* manifest = find({answer.rows.front().repository, *points_at});
+    if (manifest != nullptr) answer.rows.insert(answer.rows.begin(), *manifest);
     return answer;
 }
 

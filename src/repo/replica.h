@@ -70,6 +70,8 @@ class Replica {
     /// Tombstones included; `limit` counts live rows; cut at kRowsPerMessageCost.
     [[nodiscard]] Answer read(std::string_view repository, bool range, std::string_view key,
                               std::string_view after, std::size_t limit) const;
+    /// The row of a tag, behind that of the manifest it points at; tombstones included.
+    [[nodiscard]] Answer read_tag(std::string_view repository, std::string_view key) const;
     [[nodiscard]] Answer page(const std::vector<ShardId>& shards,
                               const std::optional<Cursor>& after) const;
     [[nodiscard]] Sum sum(ShardId shard) const;

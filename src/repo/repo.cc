@@ -65,7 +65,8 @@ struct Repo::Parts {
         } else if (!sync.ready(shard)) {
             reply.answer = wire::RepoGetReply::Answer::not_ready;
         } else {
-            auto rows = replica.read(get.repository, get.range, get.key, get.after, get.limit);
+            auto rows = get.follow ? replica.read_tag(get.repository, get.key)
+                                   : replica.read(get.repository, get.range, get.key, get.after, get.limit);
             reply.rows = std::move(rows.rows);
             reply.more = rows.more;
         }

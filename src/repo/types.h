@@ -29,17 +29,21 @@ struct Change {
     std::optional<Bytes> value;
 };
 
-/// One key, or a range of keys.
+/// One key, a tag with its manifest, or a range of keys.
 struct Query {
     bool range = false;
     std::string key;      // the key, or the prefix of the range (may be empty)
     std::string after;    // range: keys behind this one; empty: from the start
-    std::size_t limit = 1;  // range: rows at most, 1..kQueryLimitMax
+    std::size_t limit = 1;  // rows at most, 1..kQueryLimitMax
+    bool follow = false;    // one key: a tag's, see tag()
 
-    [[nodiscard]] static Query one(std::string key) { return {false, std::move(key), {}, 1}; }
+    [[nodiscard]] static Query one(std::string key) { return {false, std::move(key), {}, 1, false}; }
     [[nodiscard]] static Query prefix(std::string prefix, std::string after, std::size_t limit) {
-        return {true, std::move(prefix), std::move(after), limit};
+        return {true, std::move(prefix), std::move(after), limit, false};
     }
+    /// The row of a tag, behind that of the manifest it points at if the same owners agree on both: one question
+    /// instead of two. Else the tag's alone; whether there is a manifest is then a question of its own.
+    [[nodiscard]] static Query tag(std::string key) { return {false, std::move(key), {}, 2, true}; }
 };
 
 inline constexpr std::size_t kQueryLimitMax = 10'000;

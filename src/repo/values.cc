@@ -1,7 +1,6 @@
 #include "repo/values.h"
 
 #include "wire/pack.h"
-#include "wire/repo.h"
 
 namespace fastreg::repo {
 
@@ -53,6 +52,13 @@ Result<TagValue> TagValue::decode(ByteView bytes) {
     TagValue value{in.digest(1)};
     FR_TRY(in.status());
     return value;
+}
+
+std::optional<std::string> manifest_key_of(const wire::Row& row) {
+    if (row.tombstone || !tag_of(row.key)) return std::nullopt;
+    const auto value = TagValue::decode(row.value);
+    if (!value) return std::nullopt;
+    return manifest_key(value->manifest);
 }
 
 Bytes ManifestValue::encode() const {

@@ -10,6 +10,7 @@
 #include "base/bytes.h"
 #include "base/digest.h"
 #include "base/result.h"
+#include "wire/repo.h"
 
 namespace fastreg::repo {
 
@@ -32,6 +33,9 @@ struct TagValue {
     [[nodiscard]] Bytes encode() const;
     [[nodiscard]] static Result<TagValue> decode(ByteView bytes);
 };
+
+/// The key of the manifest that a tag's row points at; nothing for other rows and for a deleted tag.
+[[nodiscard]] std::optional<std::string> manifest_key_of(const wire::Row& row);
 
 /// A manifest that this repository has. Texts: 255 bytes at most.
 struct ManifestValue {

@@ -64,6 +64,7 @@ struct RepoWriter {
         type = kGet;
         map.put(1, m.repository).put_bool(2, m.range).put(3, m.key).put(4, m.after);
         map.put(5, std::uint64_t{m.limit});
+        if (m.follow) map.put_bool(6, true);
     }
     void operator()(const RepoGetReply& m) {
         type = kGetReply;
@@ -109,9 +110,10 @@ RepoMessage read_message(std::uint8_t type, MapReader& in) {
         case kGet: {
             RepoGet m{0, std::string(in.text(1, kRepositoryMax)), in.boolean(2),
                       std::string(in.text(3, kRowKeyMax)), std::string(in.text(4, kRowKeyMax)),
-                      static_cast<std::uint32_t>(in.number(5, 1, kGetLimitMax))};
+                      static_cast<std::uint32_t>(in.number(5, 1, kGetLimitMax)), in.boolean(6)};
             if (m.repository.empty()) in.reject("asks for a repository without a name");
             if (!m.range && m.key.empty()) in.reject("asks for a row without a key");
+            if (m.range && m.follow) in.reject("follows the tags of a range");
             return m;
         }
         case kGetReply:

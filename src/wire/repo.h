@@ -69,6 +69,7 @@ struct RepoGet {
     std::string key;    // the key, or the prefix when `range`
     std::string after;  // range: keys behind this one; empty: from the start
     std::uint32_t limit = 1;  // range: live rows at most
+    bool follow = false;  // one key, a tag's: with its row, the row of the manifest that it points at
     bool operator==(const RepoGet&) const = default;
 };
 

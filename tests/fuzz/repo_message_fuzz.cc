@@ -19,6 +19,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     core.put(now, kWall, 1, "app", {{"t/v", Bytes(3)}}, out);
     core.get(now, 2, "app", repo::Query::one("t/v"), out);
     core.get(now, 3, "app", repo::Query::prefix("t/", "", 2), out);
+    core.get(now, 4, "app", repo::Query::tag("t/v"), out);
     for (const auto& [from, message] : messages) {
         out.clear();
         core.on_message(now, kWall, from, message, out);

@@ -298,7 +298,7 @@ void Clients::read_tag(std::size_t node, const std::string& repo, const std::str
                        std::function<void(Result<std::optional<Digest>>)> done) {
     world_.count("client.read");
     nodes_[node]->core().read_rows(
-        repo, repo::Query::one(repo::tag_key(tag)),
+        repo, repo::Query::tag(repo::tag_key(tag)),
         [this, repo, tag, node, start = world_.now(), done = std::move(done)](
             const Result<std::vector<repo::Row>>& rows, bool) {
             if (!rows) {
@@ -307,7 +307,7 @@ void Clients::read_tag(std::size_t node, const std::string& repo, const std::str
             }
             std::optional<Digest> got;
             if (!rows->empty()) {
-                const auto value = repo::TagValue::decode(rows->front().value);
+                const auto value = repo::TagValue::decode(rows->back().value);
                 if (!value) return world_.broken("a tag's row cannot be read");
                 got = value->manifest;
             }

@@ -31,6 +31,7 @@ TEST_CASE("every repository message survives the wire") {
         RepoPutAck{7, RepoPutAck::Answer::refused, 99, "clocks apart"},
         RepoGet{8, "library/alpine", true, "t/", "t/a", 100},
         RepoGet{8, "library/alpine", false, "t/a", "", 1},
+        RepoGet{8, "library/alpine", false, "t/a", "", 2, true},
         RepoGetReply{8, RepoGetReply::Answer::not_ready, {}, false},
         RepoGetReply{8, RepoGetReply::Answer::rows, {row("t/a", "x")}, true},
         RepoSummary{9, true, {{4095, 3, UINT64_MAX}}, {}, {}, {}, Bytes(256)},
