@@ -180,7 +180,7 @@ void Reader::drop_unagreed(const Read& read, Winners& winners) {
     const auto points_at = tag == winners.end() ? std::nullopt : manifest_key_of(*tag->second);
     const bool agreed = points_at && std::ranges::all_of(read.answers, [&](const auto& entry) {
         const auto& rows = entry.second.rows;
-        return !rows.empty() && manifest_key_of(rows.back()) == points_at;
+        return rows.size() == 2 && rows.front().key == points_at;
     });
     std::erase_if(winners, [&](const auto& entry) {
         return entry.first != read.query.key && !(agreed && entry.first == *points_at);

@@ -54,7 +54,8 @@ class Reader {
     bool give_up(Open::iterator it, Outbox& out);
     /// Joins the answers of a round; ends the read or starts the next round.
     void join(Instant now, Open::iterator it, Outbox& out);
-    /// A manifest's row counts when all who answered had been asked for it: when their tags point at it.
+    /// A manifest's row counts when all who answered gave one: else somebody's tag points elsewhere, or it does not
+    /// have the row, or does not know the question.
     static void drop_unagreed(const Read& read, Winners& winners);
     void repair(const std::map<NodeId, std::vector<Row>>& repairs, Outbox& out);
     [[nodiscard]] static bool plausible(const Read& read, const Replica::Answer& answer);

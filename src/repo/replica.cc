@@ -65,16 +65,18 @@ std::optional<Replica::Finished> Replica::on_persisted(PersistToken token, const
     auto pending = std::move(found->second);
     pending_.erase(found);
     staged_rows_ -= pending.rows.size();
+    Finished finished{pending.waiter, status, pending.newest, {}};
     for (auto& row : pending.rows) {
         const Key key{row.repository, row.key};
         const auto staged = staged_.find(key);
         if (staged != staged_.end() && !staged->second.newer_than(row)) staged_.erase(staged);
         if (!status) continue;
         if (const Row* known = find(key); known == nullptr || row.newer_than(*known)) {
+            finished.shards.insert(shard_of_name(row.repository));
             apply(std::move(row));
         }
     }
-    return Finished{pending.waiter, status, pending.newest};
+    return finished;
 }
 
 void Replica::count_live(const Row& row, bool add) {
@@ -179,12 +181,6 @@ Replica::Answer Replica::page(const std::vector<ShardId>& shards,
 Replica::Sum Replica::sum(ShardId shard) const {
     const auto found = shards_.find(shard);
     return found == shards_.end() ? Sum{} : found->second.sum;
-}
-
-std::vector<ShardId> Replica::held() const {
-    std::vector<ShardId> shards;
-    for (const auto& [number, shard] : shards_) shards.push_back(number);
-    return shards;
 }
 
 void Replica::drop_shard(ShardId number, Outbox& out) {

@@ -4,6 +4,7 @@
 
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,6 +44,7 @@ class Replica {
         Waiter waiter;
         Status status;
         HlcTime newest = 0;
+        std::set<ShardId> shards;  // of the rows that are durable now
     };
     struct Answer {
         std::vector<Row> rows;
@@ -76,8 +78,6 @@ class Replica {
                               const std::optional<Cursor>& after) const;
     [[nodiscard]] Sum sum(ShardId shard) const;
     [[nodiscard]] bool holds(ShardId shard) const { return shards_.contains(shard); }
-    /// Shards with rows, ascending.
-    [[nodiscard]] std::vector<ShardId> held() const;
 
     void drop_shard(ShardId shard, Outbox& out);
     /// Drops tombstones stamped before `oldest_ms`.

@@ -142,6 +142,7 @@ void Repo::on_persisted(Instant now, PersistToken token, const Status& status, O
     auto& p = *parts_;
     const auto finished = p.replica.on_persisted(token, status);
     if (!finished) return;
+    p.sync.on_landed(now, finished->shards, out);
     wire::RepoPutAck ack{finished->waiter.request, wire::RepoPutAck::Answer::stored,
                          finished->newest, {}};
     if (!status) {

@@ -197,14 +197,18 @@ void Sync::on_unreachable(Instant now, const NodeId& node, Outbox& out) {
     step(now, out);
 }
 
+void Sync::on_landed(Instant now, const std::set<ShardId>& shards, Outbox& out) {
+    for (const auto shard : shards) {
+        if (owned_.contains(shard)) continue;
+        former_[shard] = Former{now + mesh_.options.former_owner_keeps, voice(shard), {}};
+        for (const auto& owner : mesh_.table.of(shard)) want(shard, owner);
+    }
+    step(now, out);
+}
+
 // Time.
 
-void Sync::compare_all(Instant now) {
-    // Rows that were on their way to the disk when their shard, empty until then, went to others.
-    for (const auto shard : replica_.held()) {
-        if (owned_.contains(shard)) continue;
-        former_.try_emplace(shard, Former{now + mesh_.options.former_owner_keeps, voice(shard), {}});
-    }
+void Sync::compare_all(Outbox&) {
     for (const auto& [shard, owned] : owned_) {
         for (const auto& owner : mesh_.table.of(shard)) {
             if (mesh_.self < owner) want(shard, owner);  // one side is enough
@@ -249,7 +253,7 @@ void Sync::on_deadline(Instant now, Outbox& out) {
         const auto half = mesh_.options.compare_interval.count() / 2;
         const auto jitter = mesh_.rng.below(static_cast<std::uint64_t>(half) + 1);
         next_compare_ = now + Duration(half + static_cast<std::int64_t>(jitter));
-        compare_all(now);
+        compare_all(out);
         drop_former(now, out);
     }
     step(now, out);

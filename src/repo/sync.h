@@ -26,6 +26,9 @@ class Sync {
     /// A page copied from `from` is durable, or not.
     void on_copied(Instant now, const NodeId& from, RequestId request, const Status& status,
                    Outbox& out);
+    /// Rows of these shards are durable. Those of a shard that went to others while they were on their way to the
+    /// disk are given away, too.
+    void on_landed(Instant now, const std::set<ShardId>& shards, Outbox& out);
     void on_unreachable(Instant now, const NodeId& node, Outbox& out);
     void on_deadline(Instant now, Outbox& out);
     [[nodiscard]] Instant next_deadline() const;
@@ -80,7 +83,7 @@ class Sync {
     void step(Instant now, Outbox& out);
     void ask(Instant now, const NodeId& node, Peer& peer, Outbox& out);
     void answer_summary(Instant now, const NodeId& from, const wire::RepoSummary& message, Outbox& out);
-    void compare_all(Instant now);
+    void compare_all(Outbox& out);
     void retry_unready(Instant now);
     void drop_former(Instant now, Outbox& out);
     [[nodiscard]] bool acceptable(const Row& row);
