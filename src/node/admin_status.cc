@@ -1,4 +1,5 @@
 // What a node tells of itself: its status, its peers, its metrics.
+#include <algorithm>
 #include <cmath>
 
 #include "node/admin_parts.h"
@@ -44,8 +45,11 @@ void Admin::status(const OnAdminAnswer& answer) {
     }
     if (!mesh_.rdma_off().empty()) warnings.push_back("RDMA is off, chunks go by TCP: " + mesh_.rdma_off());
     if (mesh_.rdma() != nullptr && !mesh_.rdma_up()) {
-        warnings.push_back("no RDMA device works, chunks go by TCP; see fastreg doctor, and restart the node when a "
-                           "device that was removed is back");
+        const bool active = std::ranges::any_of(mesh_.rdma()->devices(), &transport::rdma::Device::active);
+        warnings.push_back(active ? "no address leads to an RDMA device of this node, so that peers ask it by TCP; give "
+                                    "the port one, or --rdma-advertise-addr"
+                                  : "no RDMA device works, chunks go by TCP; see fastreg doctor, and restart the node "
+                                    "when a device that was removed is back");
     }
     for (auto& warning : core_.warnings()) warnings.push_back(std::move(warning));
     Json json = {

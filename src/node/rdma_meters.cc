@@ -5,7 +5,7 @@ namespace fastreg::node {
 using transport::rdma::Counters;
 
 RdmaMeters::RdmaMeters(Metrics& m)
-    : up_(m.gauge("fastreg_rdma_up", "1 while chunks can go by RDMA, 0 where it is off or has no device")),
+    : up_(m.gauge("fastreg_rdma_up", "1 while an RDMA device works and peers are told its address, else 0")),
       fallbacks_(m.counter("fastreg_rdma_fallbacks_total", "Chunks that RDMA failed and TCP was asked for")),
       stalls_(m.counter("fastreg_rdma_failures_total", "What RDMA failed by; the chunks went by TCP",
                         R"(reason="stall")")) {
@@ -31,6 +31,8 @@ RdmaMeters::RdmaMeters(Metrics& m)
           &Counters::greetings_refused);
     grown("fastreg_rdma_late_ends_total", "Ends of requests given up before: their slots had waited for them", "",
           &Counters::late_ends);
+    grown("fastreg_rdma_slotless_total", "Urgent chunks that went by TCP, since no landing slot was free", "",
+          &Counters::slotless);
     grown(kReads, "Chunks asked for by RDMA: read from a file, or found in a source slot", R"(result="read")",
           &Counters::reads);
     grown(kReads, "", R"(result="hit")", &Counters::read_hits);

@@ -80,9 +80,13 @@ class Router::FromRdma final : public rdma::RdmaEvents {
     void on_fetch_done(NodeId from, RequestId request, FetchEnd end) override {
         const auto found = r_.by_rdma_.find(request);
         if (found == r_.by_rdma_.end()) return;  // told already, when TCP's link went
-        FetchOrder order = std::move(found->second);
+        FetchOrder order = std::move(found->second.order);
+        const bool cancelled = found->second.cancelled;
         r_.by_rdma_.erase(found);
-        if (end != FetchEnd::link_lost && end != FetchEnd::protocol_error) {
+        const bool broken = end == FetchEnd::link_lost || end == FetchEnd::protocol_error;
+        // Nobody waits for it any more: its link broke while the cancel was on its way there.
+        if (cancelled && broken) return r_.handler_.on_fetch_done(from, request, FetchEnd::cancelled);
+        if (!broken) {
             r_.keep_alive(order);
             return r_.handler_.on_fetch_done(from, request, end);
         }
@@ -180,8 +184,8 @@ void Router::keep_alive(const FetchOrder& order) {
 /// A link's fetches end before it does: those by RDMA, and those that just fell back to TCP and wait for a link.
 void Router::lose_fetches(NodeId from) {
     std::vector<RequestId> lost;
-    for (const auto& [request, order] : by_rdma_) {
-        if (order.from == from) lost.push_back(request);
+    for (const auto& [request, asked] : by_rdma_) {
+        if (asked.order.from == from) lost.push_back(request);
     }
     for (const auto& [request, node] : retried_) {
         if (node != from) continue;
@@ -212,7 +216,7 @@ void Router::send(NodeId to, const Endpoint& address, wire::TransferMessage mess
 void Router::fetch(FetchOrder order) {
     FR_ASSERT((order.request & kAgain) == 0);
     if (!order.by_tcp && road_to(order.from) == Road::rdma) {
-        by_rdma_.insert_or_assign(order.request, order);
+        by_rdma_.insert_or_assign(order.request, ByRdma{order, false});
         return rdma_->fetch(std::move(order));
     }
     if (!order.by_tcp) try_rdma(order.from);
@@ -220,7 +224,10 @@ void Router::fetch(FetchOrder order) {
 }
 
 void Router::cancel_fetch(NodeId from, RequestId request) {
-    if (by_rdma_.contains(request)) return rdma_->cancel_fetch(from, request);
+    if (const auto found = by_rdma_.find(request); found != by_rdma_.end()) {
+        found->second.cancelled = true;
+        return rdma_->cancel_fetch(from, request);
+    }
     tcp_->cancel_fetch(from, retried_.contains(request) ? request | kAgain : request);
 }
 
@@ -238,7 +245,7 @@ void Router::drop(NodeId peer, const std::string& why) {
     if (rdma_ != nullptr) {
         // A peer is dropped because nothing came. If chunks were under way by RDMA then that is to blame, however
         // well it connects: another MTU on the way looks just so.
-        const bool stalled = std::ranges::any_of(by_rdma_, [&](const auto& e) { return e.second.from == peer; });
+        const bool stalled = std::ranges::any_of(by_rdma_, [&](const auto& e) { return e.second.order.from == peer; });
         if (stalled) {
             ++stalls_;
             blame_rdma(peer, peers_[peer], why, true);

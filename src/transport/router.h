@@ -108,7 +108,11 @@ class Router final : public DataTransport {
     std::unique_ptr<FromTcp> from_tcp_;
     std::unique_ptr<FromRdma> from_rdma_;
     std::map<NodeId, Peer> peers_;
-    std::map<RequestId, FetchOrder> by_rdma_;             // asked, not ended
+    struct ByRdma {
+        FetchOrder order;
+        bool cancelled = false;
+    };
+    std::map<RequestId, ByRdma> by_rdma_;                 // asked, not ended
     std::map<RequestId, NodeId> retried_;                 // asked again by TCP, of whom
     std::set<std::pair<NodeId, RequestId>> asked_by_rdma_;  // of this node, not ended
     std::uint64_t fallbacks_ = 0;

@@ -53,6 +53,8 @@ def count(counts, name, code, output):
     """Both kinds of closing lines: doctest's and run_cases'. A guest without any of them has failed."""
     for line in re.findall(r"^(?:ok |NOTE ).*$", output, re.M):
         print(f"{name}: {line}")
+    for what in re.findall(r"^SKIPPED (.*)$", output, re.M):
+        print(f"SKIPPED {name} {what}")
     seen = False
     for passed, failed in re.findall(r"test cases:\s+\d+ \|\s+(\d+) passed \|\s+(\d+) failed", output):
         seen = True

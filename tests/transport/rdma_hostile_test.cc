@@ -124,6 +124,40 @@ TEST_CASE("a connection takes the place of an older one only once it has proven 
     CHECK(world.victim.counters.links_in == 1);
 }
 
+TEST_CASE("greetings repeated without end take no place of a peer that has proven the key") {
+    // A stranger that had heard one greeting could fill all places with it, and keep the mesh off RDMA.
+    RdmaWorld world;
+    RdmaNode& victim = world.add(1, [](Engine::Options& options) { options.links_max = 2; });
+    RdmaNode& idle = world.add(2);
+    RdmaNode& other = world.add(3);
+    world.connect(idle, victim);
+    world.connect(other, victim);
+    wire::RdmaHello recorded;
+    recorded.depth = 4;
+    recorded.cluster_hash = 7;
+    recorded.node_id = node(9);
+    recorded.keyed = true;
+    recorded.mac = wire::rdma_hello_mac(Mac{}, recorded, victim.id);
+    FakeVerbs stranger(world.fabric);
+    for (int i = 0; i < 500; ++i) {
+        const ConnId conn = *stranger.begin_connect(victim.address);
+        (void)stranger.make_queue(conn, Role::requester, {});
+        (void)stranger.connect(conn, wire::encode_rdma_hello(recorded));
+        world.pump();
+        world.pass(1ms);
+        CHECK(victim.engine->links() <= 2 + 64 + 1);
+    }
+    CHECK(idle.downs == 0);
+    CHECK(other.downs == 0);
+    RdmaNode& honest = world.add(4);  // and who can prove the key takes the place of the idlest
+    world.connect(honest, victim);
+    CHECK(honest.ups == 1);
+    CHECK(idle.downs + other.downs == 1);
+    world.pass(4s);
+    CHECK(victim.counters.links_in == 2);
+    CHECK(victim.engine->links() == 2);
+}
+
 TEST_CASE("an asker that takes nothing keeps no source slot for long") {
     // Over iWARP it only has to leave its TCP window shut.
     Stranger world;

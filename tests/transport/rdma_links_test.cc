@@ -405,6 +405,40 @@ TEST_CASE("who waits for a slot of this node is not called silent, and a client'
     CHECK(world.a.pauses[17] == pauses);
 }
 
+TEST_CASE("a chunk that takes long lands in silence, and the peer is not called silent before its time") {
+    // Nobody sees how much of a chunk has landed: a slow peer with many askers was dropped every two seconds.
+    Pair world;
+    world.b.reads_held = true;
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, sink()));
+    world.pass(900ms);
+    CHECK(world.a.pauses[1] >= 8);  // of the first chunks nothing is known
+    world.pass(1s);
+    CHECK(world.a.pauses[1] <= 10);
+    world.b.reads_held = false;
+    world.pump();
+    REQUIRE(world.a.done[1] == FetchEnd::all_sent_to_sink);
+    world.b.reads_held = true;  // the next may take three times as long as the last: 5.7 s
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 2, sink(), 1U << 30U));  // not in a slot there
+    world.pass(5s);
+    CHECK(world.a.pauses[2] >= 48);
+    world.pass(5s);
+    CHECK(world.a.pauses[2] <= 60);
+    CHECK_FALSE(world.a.done.contains(2));
+}
+
+TEST_CASE("the address that peers are told is one of a device that works") {
+    const std::vector<Device> both{{"rxe0", LinkLayer::roce, false, 4096, 0, {"10.77.0.1"}},
+                                   {"siw0", LinkLayer::iwarp, true, 4096, 0, {"10.78.0.1"}}};
+    CHECK(host_to_advertise(both, "") == "10.78.0.1");
+    CHECK(host_to_advertise(both, "10.78.0.1") == "10.78.0.1");
+    CHECK(host_to_advertise(both, "10.77.0.1").empty());  // told to everybody, though its device is down
+    CHECK(host_to_advertise(both, "192.0.2.7") == "192.0.2.7");  // translated on the way
+    const std::vector<Device> bare{{"mlx5_0", LinkLayer::roce, true, 4096, 0, {}}};
+    CHECK(host_to_advertise(bare, "").empty());
+    CHECK(host_to_advertise(bare, "192.0.2.7") == "192.0.2.7");
+    CHECK(host_to_advertise({}, "192.0.2.7").empty());
+}
+
 TEST_CASE("slots that the store gave back are shown as free, though nothing else happens") {
     Pair world;
     const auto kept = std::make_shared<CollectingSink>(true);

@@ -112,7 +112,7 @@ Status Driver::start(IbVerbs::Options verbs, Engine::Options engine, std::size_t
             if (each->device == gone) each->poll.close();  // may be the one that is running: freed at the end
         }
     });
-    for (const Device& device : verbs_->devices()) active_.push_back(device.active);
+    told_ = verbs_->devices();
     FR_TRY(watch(std::nullopt, verbs_->cm_descriptor(), [this] { on_cm_events(); }));
     for (DeviceIndex i = 0; i < verbs_->devices().size(); ++i) {
         FR_TRY(watch(i, verbs_->completion_descriptor(i), [this, i] { on_completions(i); }));
@@ -138,9 +138,9 @@ Status Driver::watch(std::optional<DeviceIndex> device, int fd, std::function<vo
 
 void Driver::on_cm_events() {
     run([](Engine& engine, Instant now) { engine.on_cm_events(now); });
-    std::vector<bool> active;
-    for (const Device& device : verbs_->devices()) active.push_back(device.active);
-    if (std::exchange(active_, active) != active) on_devices_(verbs_->devices());
+    if (told_ == verbs_->devices()) return;
+    told_ = verbs_->devices();
+    on_devices_(told_);
 }
 
 void Driver::on_completions(DeviceIndex device) {

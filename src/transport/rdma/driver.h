@@ -68,7 +68,7 @@ class Driver final : private EngineOwner {
     uv::Loop& loop_;
     Tell tell_;
     OnDevices on_devices_;
-    std::vector<bool> active_;  // as last told
+    std::vector<Device> told_;  // the devices as last told
     Counters& counters_;
     Engine::Options options_;
     std::uint16_t port_ = 0;

@@ -12,6 +12,8 @@ namespace {
 
 /// While slots are not free.
 constexpr Duration kLook = 250ms;
+/// Connections of peers that have not proven the key yet.
+constexpr std::size_t kStrangersMax = 64;
 
 /// The time of birth tells a file from one that was removed and whose number the file system gave out again.
 std::optional<FileIdentity> identity_of(int fd) {
@@ -30,7 +32,7 @@ class Engine::Events final : public RequesterOwner, public ResponderOwner {
     explicit Events(Engine& engine) : e_(engine) {}
 
     void on_up(Requester& link) override { e_.owner_.on_link_up(link.peer()); }
-    void on_starved(Requester& link, RequestId request) override { e_.owner_.on_progress(link.peer(), request, 0); }
+    void on_paused(Requester& link, RequestId request) override { e_.owner_.on_progress(link.peer(), request, 0); }
     void on_refused(Requester& link, wire::TransferMessage message) override {
         ++e_.counters_.refused;
         e_.owner_.on_message(link.peer(), std::move(message));
@@ -51,6 +53,7 @@ class Engine::Events final : public RequesterOwner, public ResponderOwner {
 
     void on_proven(Responder& link) override {
         e_.supersede(link);
+        if (!e_.make_room_for(link.last_used(), &link)) link.close(link.last_used(), "too many connections", true);
         e_.askers_changed_ = true;
     }
     void on_request(Responder& link, const wire::RdmaRequest& request) override {
@@ -142,22 +145,59 @@ Responder* Engine::responder_of(NodeId peer, RequestId request) {
     return nullptr;
 }
 
-/// Closes the link of this kind that was idle the longest when there are too many; false: all are at work. One
-/// whose peer has not proven the key yet is idle.
-template <class Kind>
-bool Engine::make_room(Instant now) {
-    std::size_t count = 0;
-    Link* idlest = nullptr;
-    for (const auto& [conn, link] : links_) {
-        if (dynamic_cast<Kind*>(link.get()) == nullptr || link->state() == Link::State::closing) continue;
-        ++count;
+namespace {
+
+/// Whichever was idle the longest; null when all are at work.
+Link* idlest(const std::vector<Link*>& links) {
+    Link* found = nullptr;
+    for (Link* link : links) {
         if (link->state() != Link::State::up || link->in_use()) continue;
-        if (idlest == nullptr || link->last_used() < idlest->last_used()) idlest = link.get();
+        if (found == nullptr || link->last_used() < found->last_used()) found = link;
     }
-    if (count < options_.links_max) return true;
-    if (idlest == nullptr) return false;
-    idlest->close(now, "idle, and another one is needed", true);
-    return true;
+    return found;
+}
+
+}  // namespace
+
+/// Of too many links the idlest is closed; false: all are at work.
+bool Engine::make_room_to_ask(Instant now) {
+    std::vector<Link*> mine;
+    for (const auto& [peer, link] : requesters_) mine.push_back(link);
+    if (mine.size() < options_.links_max) return true;
+    Link* idle = idlest(mine);
+    if (idle != nullptr) idle->close(now, "idle, and another one is needed", true);
+    return idle != nullptr;
+}
+
+/// The same for links of peers that proved the key. Only one that proved it, too, takes the place of another: anybody
+/// can repeat a greeting. Null: whether there will be room.
+bool Engine::make_room_for(Instant now, const Responder* proven) {
+    std::vector<Link*> others;
+    for (const auto& [conn, link] : links_) {
+        const auto* responder = dynamic_cast<const Responder*>(link.get());
+        if (responder == nullptr || responder == proven || !responder->proven()) continue;
+        if (link->state() != Link::State::closing && link->state() != Link::State::gone) others.push_back(link.get());
+    }
+    if (others.size() < options_.links_max) return true;
+    Link* idle = idlest(others);
+    if (idle != nullptr && proven != nullptr) idle->close(now, "idle, and another one is needed", true);
+    return idle != nullptr;
+}
+
+/// Those that have proven nothing yet make room for the next of their kind, the oldest first.
+void Engine::limit_strangers(Instant now) {
+    std::size_t count = 0;
+    Link* oldest = nullptr;
+    for (const auto& [conn, link] : links_) {
+        const auto* responder = dynamic_cast<const Responder*>(link.get());
+        if (responder == nullptr || responder->proven() || link->state() == Link::State::closing ||
+            link->state() == Link::State::gone) {
+            continue;
+        }
+        ++count;
+        if (oldest == nullptr || link->last_used() < oldest->last_used()) oldest = link.get();
+    }
+    if (count >= kStrangersMax) oldest->close(now, "another one greets, and this one has proven nothing", true);
 }
 
 /// A node asks over one link: an older one is of an earlier life.
@@ -171,7 +211,7 @@ void Engine::supersede(const Responder& by) {
 
 void Engine::connect(Instant now, NodeId peer, const Endpoint& address) {
     if (requesters_.contains(peer)) return;
-    if (!make_room<Requester>(now)) return owner_.on_link_down(peer, "too many RDMA connections", true);
+    if (!make_room_to_ask(now)) return owner_.on_link_down(peer, "too many RDMA connections", true);
     const auto conn = verbs_.begin_connect(address);
     if (!conn) {
         ++counters_.connects_failed;
@@ -219,7 +259,8 @@ void Engine::on_connect_request(Instant now, const CmEvent& event) {
     if (links.key && !equal_constant_time(wire::rdma_hello_mac(*links.key, *hello, links.self), hello->mac)) {
         return turn_away(now, event, Code::wrong_key, "made with another key, or for another node");
     }
-    if (!make_room<Responder>(now)) return turn_away(now, event, Code::busy, "too many connections");
+    if (!make_room_for(now, nullptr)) return turn_away(now, event, Code::busy, "too many connections");
+    limit_strangers(now);
     auto link = std::make_unique<Responder>(context(), event.conn, event.device, now, *events_, *hello);
     Responder& made = *link;
     links_.emplace(event.conn, std::move(link));

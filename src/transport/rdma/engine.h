@@ -100,8 +100,9 @@ class Engine {
     [[nodiscard]] Responder* responder_of(NodeId peer, RequestId request);
     void on_connect_request(Instant now, const CmEvent& event);
     void turn_away(Instant now, const CmEvent& event, wire::CloseCode code, const std::string& text);
-    template <class Kind>
-    [[nodiscard]] bool make_room(Instant now);
+    [[nodiscard]] bool make_room_to_ask(Instant now);
+    [[nodiscard]] bool make_room_for(Instant now, const Responder* proven);
+    void limit_strangers(Instant now);
     void start_serve(Instant now, Serving serving);
     void begin_waiting_serves(Instant now);
     void write(Instant now, const Serving& serving, SourcePool::Slot slot);

@@ -106,7 +106,8 @@ Status IbVerbs::Impl::open_device(ibv_context* context) {
 
 void IbVerbs::Impl::find_addresses() {
     ifaddrs* all = nullptr;
-    if (::getifaddrs(&all) != 0) return;
+    if (none_left || ::getifaddrs(&all) != 0) return;
+    for (Device& device : devices) device.addresses.clear();
     for (const ifaddrs* at = all; at != nullptr; at = at->ifa_next) {
         if (at->ifa_addr == nullptr || (at->ifa_flags & IFF_LOOPBACK) != 0) continue;
         const int family = at->ifa_addr->sa_family;
@@ -120,7 +121,7 @@ void IbVerbs::Impl::find_addresses() {
         CmId id(raw);
         if (rdma_bind_addr(raw, at->ifa_addr) != 0 || raw->verbs == nullptr) continue;
         const auto index = index_of(raw->verbs);
-        if (!index) continue;
+        if (!index || handles[*index].removed) continue;
         devices[*index].addresses.push_back(address_text(at->ifa_addr));
         if (!handles[*index].sentinel) handles[*index].sentinel = std::move(id);
     }

@@ -184,8 +184,12 @@ void IbVerbs::read_async_events(DeviceIndex device) {
     ibv_async_event event{};
     while (context != nullptr && ibv_get_async_event(context, &event) == 0) {
         const ibv_event_type type = event.event_type;
+        const bool of_port = type == IBV_EVENT_PORT_ACTIVE || type == IBV_EVENT_PORT_ERR || type == IBV_EVENT_GID_CHANGE;
+        const bool of_other_port = of_port && event.element.port_num != 1;  // one that is not used, as in open_device()
         ibv_ack_async_event(&event);
         Device& about = impl_->devices[device];
+        if (of_other_port) continue;
+        if (of_port) impl_->find_addresses();  // one may have come, or gone
         if (type == IBV_EVENT_PORT_ACTIVE || type == IBV_EVENT_PORT_ERR) {
             about.active = type == IBV_EVENT_PORT_ACTIVE;
             log::info("rdma.port", {{"device", about.name}, {"active", about.active}});

@@ -15,15 +15,6 @@ constexpr std::uint32_t kSendsMin = 96;
 
 }  // namespace
 
-std::string_view name_of(LinkLayer layer) {
-    switch (layer) {
-        case LinkLayer::infiniband: return "infiniband";
-        case LinkLayer::roce: return "roce";
-        case LinkLayer::iwarp: return "iwarp";
-    }
-    return "?";
-}
-
 Link::Link(LinkContext context, ConnId conn, NodeId peer, DeviceIndex device, Instant now)
     : context_(context), conn_(conn), peer_(peer), device_(device), since_(now), last_used_(now) {}
 
@@ -112,6 +103,7 @@ void Link::on_receive(Instant now, std::uint32_t index, std::uint32_t bytes) {
 }
 
 void Link::on_send(Instant now, const Completion& completion) {
+    if (!completion.ok) ++context_.counters.works_broken;
     if ((completion.work & Verbs::kSegment) != 0) return;  // counted with the message behind it
     const auto at = std::ranges::find(posted_, completion.work, &Posted::work);
     if (at == posted_.end()) return;

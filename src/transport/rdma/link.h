@@ -4,6 +4,7 @@
 // thread only.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -43,6 +44,11 @@ struct LinkContext {
     const LinkOptions& options;
     Counters& counters;
 };
+
+/// One peer that dies takes its slots into quarantine: there must be some left for others.
+[[nodiscard]] inline std::size_t slots_of_one_peer(std::size_t landing_slots, const LinkOptions& options) {
+    return std::min({std::size_t{options.depth}, options.slots_per_peer, std::max<std::size_t>(landing_slots / 4, 1)});
+}
 
 class Link {
   public:

@@ -6,6 +6,9 @@ namespace fastreg::transport::rdma {
 namespace {
 
 constexpr Duration kWanted = 1s;
+/// A chunk may take so many times what the last ones took, and the first ones so long, before it counts as silence.
+constexpr int kUsualTimes = 3;
+constexpr Duration kFirstTakes = 1s;
 
 }  // namespace
 
@@ -97,10 +100,8 @@ void Requester::fetch(Instant now, FetchOrder order) {
     send_requests(now);
 }
 
-/// One peer that dies takes its slots into quarantine: there must be some left for others.
 std::size_t Requester::slots_max() const {
-    const std::size_t share = std::max<std::size_t>(context_.landing.count() / 4, 1);
-    return std::min({depth_, context_.options.slots_per_peer, share});
+    return std::min(depth_, slots_of_one_peer(context_.landing.count(), context_.options));
 }
 
 void Requester::send_requests(Instant now) {
@@ -108,12 +109,13 @@ void Requester::send_requests(Instant now) {
         auto grant = context_.landing.grant(conn_);
         if (!grant) {
             if (!waiting_.front().urgent) {
-                if (starved_tick_ == Instant::never()) starved_tick_ = now + kStarvedTick;
+                if (starved_tick_ == Instant::never()) starved_tick_ = now + kPausedTick;
                 return;
             }
             // A client waits for this one: TCP keeps a block for such.
             const RequestId request = waiting_.front().request;
             waiting_.pop_front();
+            ++context_.counters.slotless;
             owner_.on_fetch_end(*this, request, FetchEnd::link_lost, {});
             continue;
         }
@@ -141,11 +143,16 @@ void Requester::send_request(Instant now, FetchOrder order, Grant grant) {
     open.bytes = request.chunk_bytes();
     open.sent = now;
     open.deadline = now + patience();
+    if (alive_tick_ == Instant::never()) alive_tick_ = now + kPausedTick;
     (void)post(now, request, ++works_);  // a failure has closed the link, and ended this
 }
 
 Duration Requester::patience() const {
     return std::clamp(usual_ * 20, context_.options.request_timeout, context_.options.request_timeout_max);
+}
+
+Instant Requester::late_at(const Open& open) const {
+    return open.sent + (usual_ == Duration{} ? kFirstTakes : usual_ * kUsualTimes);
 }
 
 void Requester::cancel(Instant now, RequestId request) {
@@ -246,8 +253,16 @@ void Requester::on_deadline(Instant now) {
         if (state_ != State::up) return;
     }
     if (now >= starved_tick_) {
-        starved_tick_ = now + kStarvedTick;
-        for (const FetchOrder& order : waiting_) owner_.on_starved(*this, order.request);
+        starved_tick_ = now + kPausedTick;
+        for (const FetchOrder& order : waiting_) owner_.on_paused(*this, order.request);
+    }
+    if (now >= alive_tick_) {
+        alive_tick_ = Instant::never();
+        for (const auto& [request, open] : open_) {
+            if (open.told || now >= late_at(open)) continue;
+            alive_tick_ = now + kPausedTick;
+            owner_.on_paused(*this, request);
+        }
     }
     if (!in_use() && now >= last_used_ + context_.options.idle) close(now, "idle", true);
 }
@@ -261,11 +276,11 @@ Instant Requester::next_deadline() const {
         next = std::min(next, due);
     }
     if (!in_use()) next = std::min(next, last_used_ + context_.options.idle);
-    return std::min(next, starved_tick_);
+    return std::min({next, starved_tick_, alive_tick_});
 }
 
 void Requester::on_closing(Instant) {
-    starved_tick_ = Instant::never();
+    starved_tick_ = alive_tick_ = Instant::never();
     for (FetchOrder& order : std::exchange(waiting_, {})) {
         owner_.on_fetch_end(*this, order.request, FetchEnd::link_lost, {});
     }

@@ -21,8 +21,9 @@ class RequesterOwner {
     /// Exactly once for every fetch. With all_sent_to_sink `block` holds the chunk, in memory that its
     /// sender can write to: store first, check what was stored.
     virtual void on_fetch_end(Requester& link, RequestId request, FetchEnd end, Block block) = 0;
-    /// It waits for a landing slot: this node is slow, not the peer. Said every kStarvedTick.
-    virtual void on_starved(Requester& link, RequestId request) = 0;
+    /// No byte of it is here, and the peer is not to blame for that yet: the request waits for a landing slot, or is
+    /// no older than chunks of this peer may be; how much of one has landed nobody sees. Said every kPausedTick.
+    virtual void on_paused(Requester& link, RequestId request) = 0;
     /// Before the end of a request that the peer refused.
     virtual void on_refused(Requester& link, wire::TransferMessage message) = 0;
 };
@@ -39,7 +40,7 @@ class Requester final : public Link {
     [[nodiscard]] std::size_t granted() const { return open_.size(); }
     /// A slot may be free again.
     void go_on(Instant now) { send_requests(now); }
-    static constexpr Duration kStarvedTick = 100ms;
+    static constexpr Duration kPausedTick = 100ms;
 
     void on_cm(Instant now, const CmEvent& event) override;
     void on_deadline(Instant now) override;
@@ -71,6 +72,8 @@ class Requester final : public Link {
     void begin_cancel(Instant now, RequestId request, Open& open);
     void tell(RequestId request, Open& open, FetchEnd end, Block block = {});
     [[nodiscard]] Duration patience() const;
+    /// From when on a request is silent.
+    [[nodiscard]] Instant late_at(const Open& open) const;
     [[nodiscard]] std::size_t slots_max() const;
 
     RequesterOwner& owner_;
@@ -80,6 +83,7 @@ class Requester final : public Link {
     std::deque<FetchOrder> waiting_;
     std::uint64_t works_ = 0;
     Instant starved_tick_ = Instant::never();  // requests wait though the peer would take them: no slot is free
+    Instant alive_tick_ = Instant::never();    // of those that the peer works at
     Instant heard_;              // the last end of a request
     Duration usual_{};           // from request to end, smoothed
 };

@@ -20,21 +20,11 @@ struct RdmaTransport::Impl {
         thread.call([this] { driver.reset(); });
     }
 
-    /// Where peers connect to: what was configured, or the first active device's address; nowhere without one.
     void note_devices(std::vector<rdma::Device> now) {
         devices = std::move(now);
-        advertised.host.clear();
         const bool any = options.listen.host == "0.0.0.0" || options.listen.host == "::";
-        for (const rdma::Device& device : devices) {
-            if (!device.active || !advertised.host.empty()) continue;
-            if (!options.advertise.empty()) {
-                advertised.host = options.advertise;
-            } else if (!any) {
-                advertised.host = options.listen.host;
-            } else if (!device.addresses.empty()) {
-                advertised.host = device.addresses.front();
-            }
-        }
+        advertised.host = rdma::host_to_advertise(
+            devices, !options.advertise.empty() ? options.advertise : any ? std::string() : options.listen.host);
     }
 
     /// Runs `job(engine, now)` on the rdma thread.
@@ -95,6 +85,10 @@ const Endpoint& RdmaTransport::advertised() const { return impl_->advertised; }
 const std::vector<rdma::Device>& RdmaTransport::devices() const { return impl_->devices; }
 const rdma::Counters& RdmaTransport::counters() const { return impl_->counters; }
 std::size_t RdmaTransport::landing_slots() const { return impl_->landing_slots; }
+std::size_t RdmaTransport::at_once() const {
+    const rdma::LinkOptions& links = impl_->options.engine.links;
+    return rdma::slots_of_one_peer(impl_->landing_slots, links);
+}
 std::size_t RdmaTransport::source_slots() const { return impl_->source_slots; }
 
 void RdmaTransport::connect(NodeId peer, const Endpoint& address) {

@@ -46,6 +46,8 @@ class RdmaTransport final : public RdmaRoad {
     [[nodiscard]] const std::vector<rdma::Device>& devices() const;
     [[nodiscard]] const rdma::Counters& counters() const;
     [[nodiscard]] std::size_t landing_slots() const;
+    /// Chunks of one peer that are under way at once, at most.
+    [[nodiscard]] std::size_t at_once() const;
     [[nodiscard]] std::size_t source_slots() const;
 
     void connect(NodeId peer, const Endpoint& address) override;

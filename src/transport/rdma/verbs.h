@@ -31,7 +31,12 @@ struct Device {
     std::uint32_t mtu = 0;         // bytes of a packet's payload
     std::uint64_t message_max = 0; // bytes of one RDMA Write
     std::vector<std::string> addresses;  // numeric, of this machine, that lead to the device
+    bool operator==(const Device&) const = default;
 };
+
+/// Where peers connect to: `configured`, as long as the device it leads to is active, or, where no device is known to
+/// have it, any; without one configured the first address of the first active device that has one. Empty: nowhere.
+[[nodiscard]] std::string host_to_advertise(const std::vector<Device>& devices, const std::string& configured);
 
 /// Whose memory a connection's queue pair can reach (two protection domains): a requester's is where peers
 /// write, a responder's is read from only. So a peer that connects here reaches no writable slot.
