@@ -46,7 +46,7 @@ def ours(address, size, depth, seconds):
     return found["bytes"] / found["seconds"], spent / (found["all_bytes"] / GIB)
 
 
-def perftest(device, address, size, depth, seconds):
+def perftest(device, address, size, depth, seconds, attempts=12):
     flags = ["-R", "-d", device, "-F", "-s", str(size), "-q", "1", "-t", str(depth), "-D", str(seconds),
              "--report_gbits"]
     server = subprocess.Popen(["ib_write_bw", *flags], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -62,10 +62,10 @@ def perftest(device, address, size, depth, seconds):
     if not rows:
         raise SystemExit("ib_write_bw said: " + done.stdout[-500:] + done.stderr[-500:])
     rate = float(rows[-1][3]) * 1e9 / 8
-    if rate == 0:  # it counts whole batches of completions, and in a slow second there may be none
-        if seconds >= 16:
-            raise SystemExit("ib_write_bw counted nothing: " + done.stdout[-500:])
-        return perftest(device, address, size, depth, seconds * 2)
+    if rate == 0:  # it could not measure the clock's frequency at its start, and says 0 for every rate then
+        if attempts == 1:
+            raise SystemExit("ib_write_bw told no rate: " + (done.stdout + done.stderr)[-1500:])
+        return perftest(device, address, size, depth, seconds, attempts - 1)
     return rate, spent / (rate * seconds / GIB)
 
 
