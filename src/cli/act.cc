@@ -21,16 +21,21 @@ void progress(const Console& console, const std::string& text) {
 Exit print_verified(const Invocation& invocation, const Json& result, const Console& console) {
     const Json& bad = at(result, {"bad"});
     const bool clean = !bad.is_array() || bad.empty();
+    const bool whole = text_at(result, {"state"}) != "stopped";
+    if (!whole) {
+        console.complain("the node stopped after " + grouped(number_at(result, {"checked"})) + " of " +
+                         counted(number_at(result, {"total"}), "blob") + "; run it again when the node is back");
+    }
     if (invocation.json) {
         console.out << pretty(result) << '\n';
-        return clean ? Exit::done : Exit::partly;
+        return clean && whole ? Exit::done : Exit::partly;
     }
     console.out << counted(number_at(result, {"checked"}), "blob") << " read back, "
                 << human_bytes(number_at(result, {"bytes"})) << ": "
-                << (clean ? console.paint("all as they should be", Style::good)
+                << (clean ? console.paint(whole ? "all as they should be" : "these are as they should be", Style::good)
                           : console.paint(grouped(bad.size()) + " damaged", Style::bad))
                 << '\n';
-    if (clean) return Exit::done;
+    if (clean) return whole ? Exit::done : Exit::partly;
     Table table({{"DIGEST", false, 19, 0}, {"PROBLEM", false, 10, 1}, {"HEALED", false, 0, 0}});
     for (const Json& row : bad) {
         const bool healed = flag_at(row, {"healed"});

@@ -55,6 +55,7 @@ void print_status(const Json& status, const Console& console) {
     std::string seen;
     for (const auto& [name, style] : {std::pair{"alive", Style::good},
                                       std::pair{"suspect", Style::warning},
+                                      std::pair{"stopping", Style::warning},
                                       std::pair{"dead", Style::bad},
                                       std::pair{"left", Style::dim}}) {
         const std::uint64_t count = number_at(members, {name});

@@ -22,12 +22,18 @@ std::string clean(std::string text, std::size_t max) {
     return text;
 }
 
+}  // namespace
+
+std::string zone_as_seen(std::string zone) { return clean(std::move(zone), wire::kMemberZoneMax); }
+
+namespace {
+
 Member member_of(Self self) {
     Member m;
     m.id = self.id;
     m.boot_epoch = std::max<BootEpoch>(1, self.boot_epoch);
     m.name = clean(std::move(self.name), wire::kMemberNameMax);
-    m.zone = clean(std::move(self.zone), wire::kMemberZoneMax);
+    m.zone = zone_as_seen(std::move(self.zone));
     m.gossip = std::move(self.gossip);
     m.transfer = std::move(self.transfer);
     m.rdma = std::move(self.rdma);

@@ -31,6 +31,9 @@ struct Self {
     Endpoint http;
 };
 
+/// A zone as members see it: no blanks or control characters, at most wire::kMemberZoneMax bytes.
+[[nodiscard]] std::string zone_as_seen(std::string zone);
+
 /// Send the message over the link to `to`, dialling `address` when there is none. Where `to` is known, only
 /// a peer whose handshake proved that id may get it: anyone else is told to Gossip::on_wrong_peer. Where
 /// it is not (a seed), `address` may hold a DNS name and whoever answers gets it. Failing is said

@@ -95,11 +95,12 @@ void Admin::join(const std::string& body, OnAdminAnswer answer) {
     // Looked at ten times a second until the seed is a member, or there is a reason why not.
     const auto wait = joins_.emplace(joins_.end());
     wait->end = core_.now() + kJoinPatience;
-    wait->members_before = core_.gossip().members().size();
     wait->timer = mesh_.make_timer([this, wait, answer, address = *address] {
-        const auto members = core_.gossip().members();
-        bool met = members.size() > wait->members_before;
-        for (const Member& member : members) met = met || (member.gossip == address && member.reachable());
+        // Who answers there may be a member that the table knows by another address.
+        const auto there = mesh_.answered_at(address);
+        const bool met = std::ranges::any_of(core_.gossip().members(), [&](const Member& member) {
+            return member.reachable() && (member.gossip == address || member.id == there);
+        });
         const auto failed = mesh_.last_failure(address);
         const bool refused = failed && is_refusal(failed->failure);
         const bool over = failed && is_definite(failed->failure);

@@ -55,7 +55,6 @@ class Admin {
     struct JoinWait {
         std::unique_ptr<uv::Timer> timer;
         Instant end;
-        std::size_t members_before = 0;
     };
 
     void status(const OnAdminAnswer& answer);

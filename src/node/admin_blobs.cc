@@ -212,7 +212,8 @@ AdminAnswer Admin::verify_state() const {
         const auto digest = Digest::parse(entry["digest"].get<std::string>());
         entry["healed"] = digest && core_.store().find(*digest).has_value();
     }
-    return json_answer({{"state", verify_->running ? "running" : "done"},
+    const bool through = verify_->next == verify_->todo.size();
+    return json_answer({{"state", verify_->running ? "running" : through ? "done" : "stopped"},
                {"checked", verify_->next},
                {"total", verify_->todo.size()},
                {"bytes", verify_->bytes},

@@ -46,8 +46,8 @@ void Admin::status(const OnAdminAnswer& answer) {
     if (!mesh_.rdma_off().empty()) warnings.push_back("RDMA is off, chunks go by TCP: " + mesh_.rdma_off());
     if (mesh_.rdma() != nullptr && !mesh_.rdma_up()) {
         const bool active = std::ranges::any_of(mesh_.rdma()->devices(), &transport::rdma::Device::active);
-        warnings.push_back(active ? "no address leads to an RDMA device of this node, so that peers ask it by TCP; give "
-                                    "the port one, or --rdma-advertise-addr"
+        warnings.push_back(active ? "no address leads to an RDMA device of this node, so that peers ask it by TCP; "
+                                    "give the port one, or --rdma-advertise-addr"
                                   : "no RDMA device works, chunks go by TCP; see fastreg doctor, and restart the node "
                                     "when a device that was removed is back");
     }

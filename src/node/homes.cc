@@ -99,7 +99,7 @@ void Homes::advance(const Digest& digest, Placing& placing) {
     auto ranked = parts_.owners.ranked(shard_of(digest), parts_.owners.size());
     std::stable_partition(ranked.begin(), ranked.end(), [&](const NodeId& id) {
         const Member* member = parts_.member(id);
-        return member != nullptr && member->zone != parts_.options.zone;
+        return member != nullptr && member->zone != parts_.gossip.self().zone;
     });
     std::size_t pending = 0;
     for (const auto& [id, asked] : placing.asked) {

@@ -1,5 +1,7 @@
 #include "node/mesh.h"
 
+#include <algorithm>
+
 #include "base/clock.h"
 #include "base/log.h"
 
@@ -57,8 +59,9 @@ void Mesh::count(Moved& moved, Road road, const NodeId& peer, std::uint64_t byte
     moved.bytes[index(road)] += bytes;
     const Moved::ByZone& zones = road == Road::tcp ? moved.tcp : moved.rdma;
     const Member* member = core_ == nullptr ? nullptr : core_->gossip().find(peer);
-    const bool zoned = member != nullptr && !member->zone.empty() && !core_->options().zone.empty();
-    (!zoned ? zones.none : member->zone == core_->options().zone ? zones.same : zones.other).add(bytes);
+    const std::string* own = core_ == nullptr ? nullptr : &core_->gossip().self().zone;
+    const bool zoned = member != nullptr && !member->zone.empty() && !own->empty();
+    (!zoned ? zones.none : member->zone == *own ? zones.same : zones.other).add(bytes);
 }
 
 Mesh::Mesh(uv::Loop& loop, MeshOptions options, Metrics& metrics)
@@ -162,7 +165,13 @@ void Mesh::open_rdma() {
 }
 
 bool Mesh::rdma_up() const {
-    return rdma_ && std::ranges::any_of(rdma_->devices(), &transport::rdma::Device::active);
+    return rdma_ && std::ranges::any_of(rdma_->devices(), &transport::rdma::Device::active) && !rdma_address().empty();
+}
+
+std::uint64_t Mesh::rdma_fallbacks() const {
+    const std::uint64_t slotless = rdma_ ? rdma_->counters().slotless.load() : 0;
+    const std::uint64_t all = router_ ? router_->fallbacks() : 0;
+    return all - std::min(all, slotless);
 }
 
 Endpoint Mesh::rdma_address() const {
@@ -186,6 +195,10 @@ void Mesh::set_deadline(Instant at) {
 std::optional<Mesh::Failure> Mesh::last_failure(const Endpoint& address) const {
     const auto at = failures_.find(address.str());
     return at == failures_.end() ? std::nullopt : std::optional(at->second);
+}
+
+std::optional<NodeId> Mesh::answered_at(const Endpoint& address) const {
+    return control_ == nullptr ? std::nullopt : control_->answered_at(address, wire::Purpose::gossip);
 }
 
 // --- control -----------------------------------------------------------------------------------
@@ -242,6 +255,12 @@ Status Mesh::bench(const BenchOrder& order, Bench::OnEnd on_end) {
     }
     if (order.road == Road::rdma && order.rdma.empty()) {
         return fail(Errc::unsupported, "the peer has no RDMA; `fastreg doctor` there says why");
+    }
+    if (order.road == Road::rdma && order.depth > rdma_->at_once()) {
+        return fail(Errc::out_of_range, "by RDMA at most " + std::to_string(rdma_->at_once()) +
+                                            " chunks of one peer are under way at once; measure with --depth 1," +
+                                            std::to_string(rdma_->at_once()) +
+                                            ", or raise rdma.slots-per-peer and rdma.landing-slots");
     }
     return bench_->run(order, std::move(on_end));
 }

@@ -60,7 +60,8 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     [[nodiscard]] const std::string& rdma_off() const { return rdma_off_; }
     /// There is a device that works.
     [[nodiscard]] bool rdma_up() const;
-    [[nodiscard]] std::uint64_t rdma_fallbacks() const { return router_ ? router_->fallbacks() : 0; }
+    /// Urgent chunks that only found no free landing slot are not among them.
+    [[nodiscard]] std::uint64_t rdma_fallbacks() const;
     [[nodiscard]] std::uint64_t rdma_stalls() const { return router_ ? router_->stalls() : 0; }
     /// Empty when peers cannot connect by RDMA.
     [[nodiscard]] Endpoint rdma_address() const;
@@ -71,6 +72,8 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     };
     [[nodiscard]] std::optional<Failure> last_failure(const Endpoint& address) const;
     void forget_failure(const Endpoint& address) { failures_.erase(address.str()); }
+    /// Who answers at an address that was dialled for gossip.
+    [[nodiscard]] std::optional<NodeId> answered_at(const Endpoint& address) const;
 
     /// Measures chunks of a member; see node/bench.h.
     [[nodiscard]] Status bench(const BenchOrder& order, Bench::OnEnd on_end);

@@ -22,20 +22,18 @@ void Service::list_tags(r::ListTags ask, OnAnswer answer) {
     // One row more than the page tells whether there is another one.
     core_.read_rows(
         name.repository, repo::Query::prefix(std::string(repo::kTagPrefix), after, std::size_t{n} + 1),
-        [this, name, n, answer = std::move(answer), asked_from_start = ask.last.empty()](
-            Result<std::vector<repo::Row>> rows, bool more) {
+        [this, name, n, answer = std::move(answer)](Result<std::vector<repo::Row>> rows, bool more) {
             if (!rows) return say(answer, refusal(rows.error(), r::ErrorCode::name_unknown));
             std::vector<std::string> tags;
             for (const auto& row : *rows) {
                 if (const auto tag = repo::tag_of(row.key)) tags.emplace_back(*tag);
             }
+            const bool found = !tags.empty();
             if (tags.size() > n) {
                 tags.resize(n);
                 more = true;
             }
-            if (!tags.empty() || !asked_from_start || n == 0) {
-                return say(answer, r::tags_page(name, tags, more, n));
-            }
+            if (found) return say(answer, r::tags_page(name, tags, more, n));
             core_.read_rows(name.repository, repo::Query::prefix("", "", 1),
                             [name, n, answer](Result<std::vector<repo::Row>> any, bool) {
                                 if (!any) return say(answer, refusal(any.error(), r::ErrorCode::name_unknown));

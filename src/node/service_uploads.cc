@@ -130,7 +130,12 @@ void Service::patch_upload(r::PatchUpload ask, OnAnswer answer) {
 void Service::put_upload(r::PutUpload ask, bool resumable, const Asker& asker, OnAnswer answer) {
     const auto id = own_upload(ask.name, ask.id, answer);
     if (!id) return;
-    if (ask.content_length == 0U) return commit_upload(ask.name, *id, ask.digest, asker, std::move(answer));
+    if (ask.content_length == 0U) {
+        // Not while another request writes: it would be cut off, and the upload lost.
+        const auto empty = uploads_.begin_write(core_.now(), *id, ask.name.repository, std::nullopt, 0);
+        if (!empty) return say(answer, write_refused(ask.name, ask.id, empty.error()));
+        return commit_upload(ask.name, *id, ask.digest, asker, std::move(answer));
+    }
     const auto write = uploads_.begin_write(core_.now(), *id, ask.name.repository, ask.content_range,
                                             ask.content_length);
     if (!write) return say(answer, write_refused(ask.name, ask.id, write.error()));

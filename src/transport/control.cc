@@ -337,6 +337,12 @@ bool ControlMesh::connected(NodeId peer, wire::Purpose purpose) const {
     return impl_->find(peer, purpose) != nullptr;
 }
 
+std::optional<NodeId> ControlMesh::answered_at(const Endpoint& address, wire::Purpose purpose) const {
+    const auto found = impl_->seeds.find({address, purpose});
+    if (found == impl_->seeds.end() || !connected(found->second, purpose)) return std::nullopt;
+    return found->second;
+}
+
 std::size_t ControlMesh::link_count() const {
     std::size_t count = 0;
     for (const auto& [side, list] : impl_->links) {

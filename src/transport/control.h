@@ -93,6 +93,8 @@ class ControlMesh {
     void drop(NodeId peer, const std::string& why);
 
     [[nodiscard]] bool connected(NodeId peer, wire::Purpose purpose) const;
+    /// Who answered when `address` was dialled, as long as a link to it is open.
+    [[nodiscard]] std::optional<NodeId> answered_at(const Endpoint& address, wire::Purpose purpose) const;
     [[nodiscard]] std::size_t link_count() const;
 
   private:

@@ -20,7 +20,7 @@ const std::string kDigest =
 
 const std::string kStatus = R"({"node_id":"00112233445566778899aabbccddeeff","name":"web-1",
     "cluster":"default","version":"0.1.0","state":"alive","uptime_s":273600,
-    "members":{"alive":3,"suspect":1,"dead":0,"left":2},
+    "members":{"alive":3,"suspect":1,"stopping":1,"dead":0,"left":2},
     "store":{"blobs":128,"bytes":3650722201,"partial":2,"limit_bytes":85899345920},
     "bytes":{"in":{"peer":{"tcp":1048576,"rdma":0},"upstream":0},
              "out":{"peer":{"tcp":2097152,"rdma":0},"http":10485760,
@@ -49,7 +49,7 @@ TEST_CASE("status shows the node in words and as the node's own JSON") {
     const Ran text = run_cli({"status", "--data-dir", fake.data_dir()});
     CHECK(text.code() == 0);
     for (const std::string part : {"web-1", "00112233445566778899aabbccddeeff", "alive, up 3d 4h",
-                             "3 alive, 1 suspect, 0 dead, 2 left", "128 blobs, 3.4 GiB of 80.0 GiB",
+                             "3 alive, 1 suspect, 1 stopping, 0 dead, 2 left", "128 blobs, 3.4 GiB of 80.0 GiB",
                              "2 partial", "tcp 1.0 MiB", "clients: 10.0 MiB",
                              "to clients from: local 7.0 MiB, peer 3.0 MiB, upstream 0 B", "off", "[::]:8080",
                              "fewer copies"}) {
@@ -256,6 +256,16 @@ TEST_CASE("verify waits for the result, and damage is exit code 5 with a list") 
         const Ran as_json = run_cli({"verify", "--json", "--data-dir", fake.data_dir()});
         CHECK(as_json.code() == 5);
         CHECK(parsed(as_json)["bad"].size() == 1);
+    }
+    {
+        const std::string stopped =
+            R"({"state":"stopped","checked":1,"total":3,"bytes":10,"bytes_total":30,"bad":[]})";
+        const FakeNode fake(Script{{"POST /v1/verify", {json_reply(202, running)}},
+                             {"GET /v1/verify", {json_reply(200, stopped)}}});
+        const Ran ran = run_cli({"verify", "--data-dir", fake.data_dir()});
+        CHECK(ran.code() == 5);  // the rest was not looked at
+        CHECK(ran.says("the node stopped after 1 of 3 blobs"));
+        CHECK_FALSE(ran.says("all as they should be"));
     }
 }
 

@@ -275,6 +275,8 @@ def run_cases(module):
     """Runs every test_* of the module; names on the command line choose some."""
     cases = [(name, f) for name, f in vars(module).items() if name.startswith("test_")]
     chosen = sys.argv[1:]
+    if unknown := set(chosen) - {name for name, _ in cases}:
+        sys.exit(f"there is no case {', '.join(sorted(unknown))}")
     passed, failed = 0, 0
     for name, case in cases:
         if chosen and name not in chosen:

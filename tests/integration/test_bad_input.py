@@ -83,6 +83,17 @@ def test_uploads_that_lie():
         place = node.request("POST", "/v2/u/one/blobs/uploads/").header("Location")
         lying = node.request("PATCH", place, data, {"Content-Range": "0-5"})
         check(lying.status in (400, 416), f"Content-Range and length differ: {lying.status}")
+        # The end of an upload that another request is still writing.
+        with node.connect() as s:
+            s.sendall(f"PATCH {place} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
+                      "Expect: 100-continue\r\n\r\n".encode())
+            check(s.recv(100).startswith(b"HTTP/1.1 100 "), "it has begun")
+            early = node.request("PUT", f"{place}?digest={digest_of(data)}")
+            equal((early.status, early.code()), (409, "BLOB_UPLOAD_INVALID"), "refused while the other one writes")
+            s.sendall(f"{len(data):x}\r\n".encode() + data + b"\r\n0\r\n\r\n")
+            check(s.recv(100).startswith(b"HTTP/1.1 202 "), "the one that writes goes on")
+        equal(node.request("PUT", f"{place}?digest={digest_of(data)}").status, 201, "and then it can end")
+        place = node.request("POST", "/v2/u/one/blobs/uploads/").header("Location")
         # A body shorter than its Content-Length: the client went away.
         with node.connect() as s:
             s.sendall(f"PATCH {place} HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000\r\n\r\nshort".encode())
@@ -515,6 +526,17 @@ def test_joins_that_cannot_be_say_why_at_once():
             joined = node.cli("join", address, code=1)
             check(words in joined.stderr, f"join {address}: {joined.stderr}")
             check(time.monotonic() - began < 4 * PATIENCE, "without waiting for a timeout")
+        by_name = "localhost:" + member.ready["gossip"].rsplit(":", 1)[1]
+        for _ in range(2):  # a member that is known by its number
+            check("joined" in node.cli("join", by_name).stdout, f"join {by_name}")
+        with socket.socket() as hole:  # takes connections and says nothing
+            hole.bind(("127.0.0.1", 0))
+            hole.listen(8)
+            joining = subprocess.Popen([FASTREG, "join", f"127.0.0.1:{hole.getsockname()[1]}", "--data-dir",
+                                        node.data_dir], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            mesh.add()  # somebody else joins meanwhile
+            said = joining.communicate(timeout=60)
+            equal(joining.returncode, 1, f"nobody answered there: {said}")
 
 
 def test_commands_to_a_wrong_port_are_told_which_is_right():

@@ -113,9 +113,9 @@ def test_requests_in_flight_are_shown():
 def test_bytes_between_zones_are_told_from_those_within():
     """What crosses zones costs money; an operator must see that near peers are asked first."""
     with Mesh(0, "--replicas", "1") as mesh:
-        mesh.add("--zone", "a")
-        mesh.add("--zone", "b")
-        mesh.add("--zone", "b")
+        mesh.add("--zone", "rack 7")  # told to others as "rack-7"
+        mesh.add("--zone", "rack 8")
+        mesh.add("--zone", "rack 8")
         mesh.add()
         mesh.settle()
         data = os.urandom(3_000_000)

@@ -39,6 +39,12 @@ def test_listing_is_the_same_on_every_node():
             equal(page.json()["tags"], ["b", "c"], "page")
             page = node.get("/v2/lib/x/tags/list?n=2")
             check('rel="next"' in (page.header("Link") or ""), "a full page has a Link to the next")
+        for query, status in (("?n=0", 200), ("?last=z", 200)):
+            answer = mesh[2].get(f"/v2/lib/x/tags/list{query}")
+            equal((answer.status, answer.json()["tags"]), (status, []), f"an empty page, {query}")
+        for query in ("", "?n=0", "?last=a"):
+            answer = mesh[2].get(f"/v2/no/such/tags/list{query}")
+            equal((answer.status, answer.code()), (404, "NAME_UNKNOWN"), f"no repository, {query}")
         blob = mesh[1].push_blob("lib/x", b"to be mounted")
         mounted = mesh[2].request("POST", f"/v2/other/y/blobs/uploads/?mount={blob}&from=lib/x")
         equal(mounted.status, 201, "mount on another node")

@@ -184,8 +184,9 @@ void IbVerbs::read_async_events(DeviceIndex device) {
     ibv_async_event event{};
     while (context != nullptr && ibv_get_async_event(context, &event) == 0) {
         const ibv_event_type type = event.event_type;
-        const bool of_port = type == IBV_EVENT_PORT_ACTIVE || type == IBV_EVENT_PORT_ERR || type == IBV_EVENT_GID_CHANGE;
-        const bool of_other_port = of_port && event.element.port_num != 1;  // one that is not used, as in open_device()
+        const bool of_port =
+            type == IBV_EVENT_PORT_ACTIVE || type == IBV_EVENT_PORT_ERR || type == IBV_EVENT_GID_CHANGE;
+        const bool of_other_port = of_port && event.element.port_num != 1;  // not used: see open_device()
         ibv_ack_async_event(&event);
         Device& about = impl_->devices[device];
         if (of_other_port) continue;
