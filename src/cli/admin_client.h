@@ -5,7 +5,7 @@
 // `admin.listen`, JSON bodies, one request a connection. Fields may be added, never renamed.
 //
 //   GET  /v1/status            200 {"node_id","name","cluster","version","state","uptime_s",
-//                                   "members":{"alive","suspect","dead","left"},
+//                                   "members":{"alive","suspect","stopping","dead","left"},
 //                                   "store":{"blobs","bytes","partial","limit_bytes"},
 //                                   "bytes":{"in":{"peer":{"tcp","rdma"},"upstream"},
 //                                            "out":{"peer":{"tcp","rdma"},"http"}},
@@ -33,12 +33,13 @@
 //   POST /v1/leave             202 {"state":"leaving"}; the process ends when what is in flight has ended
 //   POST /v1/verify {"digest":D|null}
 //                              202 like GET; one run at a time: 409 busy
-//   GET  /v1/verify            200 {"state":"idle"|"running"|"done","checked","total","bytes",
+//   GET  /v1/verify            200 {"state":"idle"|"running"|"done"|"stopped","checked","total","bytes",
 //                                   "bytes_total","bad":[{"digest","problem","healed"}]}
 //   POST /v1/bench {"peer":NODE_ID,"transport":"tcp"|"rdma","chunk_bytes":N,"depth":N,"seconds":S}
 //                              200 {"peer","transport","chunk_bytes","depth","chunks","bytes","seconds",
 //                                   "bytes_per_second","p50_us","p99_us",
 //                                   "cpu_s_per_gib":{"here","there"}}   when it was measured;
+//                              400 a depth beyond what RDMA gives one peer: too_large;
 //                              404 no such member, 409 busy or no RDMA, 502 it broke off, 504 timeout
 //   GET  /v1/key               200 {"key","file"}; only over the unix socket, 403 otherwise
 //   GET  /metrics              200 Prometheus text

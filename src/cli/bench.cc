@@ -206,6 +206,7 @@ Exit bench_peer(const Invocation& invocation, const AdminClient& node, const Con
     }
     std::vector<Row> rows;
     Answer broken;
+    Answer too_deep;  // for what one peer may have under way by RDMA: left out, the rest is measured
     for (const std::uint64_t size : plan.sizes) {
         for (const std::uint64_t depth : plan.depths) {
             Row row{size, depth, nullptr, nullptr};
@@ -223,7 +224,9 @@ Exit bench_peer(const Invocation& invocation, const AdminClient& node, const Con
                                    {"chunk_bytes", size},
                                    {"depth", depth},
                                    {"seconds", plan.seconds}});
-                if (!cell.ok()) {
+                if (!cell.ok() && text_at(cell.json, {"error", "code"}) == "too_large") {
+                    too_deep = std::move(cell);
+                } else if (!cell.ok()) {
                     broken = std::move(cell);
                 } else {
                     (road == "tcp" ? row.tcp : row.rdma) = std::move(cell.json);
@@ -233,7 +236,7 @@ Exit bench_peer(const Invocation& invocation, const AdminClient& node, const Con
         }
     }
     if (console.terminal) console.err << "\r\033[K" << std::flush;
-    if (rows.empty()) return refuse(broken, console);
+    if (rows.empty()) return refuse(broken.ok() ? too_deep : broken, console);
     if (invocation.json) {
         console.out << pretty(as_json(rows, plan)) << '\n';
     } else {
@@ -241,8 +244,8 @@ Exit bench_peer(const Invocation& invocation, const AdminClient& node, const Con
                     << " s a measurement\n";
         print_table(rows, console);
     }
-    if (broken.ok()) return Exit::done;
-    (void)refuse(broken, console);
+    if (broken.ok() && too_deep.ok()) return Exit::done;
+    (void)refuse(broken.ok() ? too_deep : broken, console);
     return Exit::partly;
 }
 

@@ -121,7 +121,7 @@ struct Config {
     bool insecure_mesh = false;       // no proof of the key between nodes
     std::vector<Endpoint> join;       // seeds; none: a mesh of one
     std::string advertise_addr;       // what peers dial; empty: the default route's address
-    std::string zone;                 // same zone first; at most 64 bytes
+    std::string zone;                 // same zone first; at most 31 characters
     std::uint64_t replicas = 2;       // copies of a push before it is acknowledged, 1..16
     Gate remote_writes = Gate::deny;  // push from elsewhere than loopback, without TLS
     Gate deletes = Gate::deny;        // every deleting verb

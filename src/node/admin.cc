@@ -138,7 +138,9 @@ void Admin::bench(const std::string& body, const OnAdminAnswer& answer) {
     const auto refuse = [answer](const Error& why) {
         const int status = why.code == Errc::not_found                                                  ? 404
                            : why.code == Errc::busy || why.code == Errc::unsupported                    ? 409
-                           : why.code == Errc::invalid_argument || why.code == Errc::out_of_range ? 400
+                           : why.code == Errc::invalid_argument || why.code == Errc::out_of_range ||
+                                   why.code == Errc::too_large
+                               ? 400
                            : why.code == Errc::timeout                                                  ? 504
                                                                                                         : 502;
         answer(error_answer(status, name_of(why.code), describe(why)));

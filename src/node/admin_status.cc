@@ -46,8 +46,9 @@ void Admin::status(const OnAdminAnswer& answer) {
     if (!mesh_.rdma_off().empty()) warnings.push_back("RDMA is off, chunks go by TCP: " + mesh_.rdma_off());
     if (mesh_.rdma() != nullptr && !mesh_.rdma_up()) {
         const bool active = std::ranges::any_of(mesh_.rdma()->devices(), &transport::rdma::Device::active);
-        warnings.push_back(active ? "no address leads to an RDMA device of this node, so that peers ask it by TCP; "
-                                    "give the port one, or --rdma-advertise-addr"
+        warnings.push_back(active ? "peers are told no RDMA address of this node, and ask it by TCP: the configured "
+                                    "one leads to a device that is down, or no device has one; give the port an "
+                                    "address, or --rdma-advertise-addr"
                                   : "no RDMA device works, chunks go by TCP; see fastreg doctor, and restart the node "
                                     "when a device that was removed is back");
     }
@@ -146,8 +147,8 @@ AdminAnswer Admin::metrics_page() {
     set(gauges_->repo_rows, core_.repo().stats().rows);
     set(gauges_->local_health, core_.gossip().local_health());
     const auto* rdma = mesh_.rdma();
-    gauges_->rdma.update(rdma != nullptr ? &rdma->counters() : nullptr, mesh_.rdma_up(), mesh_.rdma_fallbacks(),
-                          mesh_.rdma_stalls());
+    gauges_->rdma.update(rdma != nullptr ? &rdma->counters() : nullptr, mesh_.rdma_up(),
+                         {mesh_.rdma_fallbacks(), mesh_.rdma_slotless(), mesh_.rdma_stalls()});
     const auto peers = core_.transfer().peers(core_.now());
     const auto quarantined = std::ranges::count(peers, true, &transfer::PeerTotals::quarantined);
     gauges_->quarantined.set(quarantined);

@@ -168,12 +168,6 @@ bool Mesh::rdma_up() const {
     return rdma_ && std::ranges::any_of(rdma_->devices(), &transport::rdma::Device::active) && !rdma_address().empty();
 }
 
-std::uint64_t Mesh::rdma_fallbacks() const {
-    const std::uint64_t slotless = rdma_ ? rdma_->counters().slotless.load() : 0;
-    const std::uint64_t all = router_ ? router_->fallbacks() : 0;
-    return all - std::min(all, slotless);
-}
-
 Endpoint Mesh::rdma_address() const {
     return rdma_ && !rdma_->advertised().host.empty() ? rdma_->advertised() : Endpoint{};
 }
@@ -257,7 +251,7 @@ Status Mesh::bench(const BenchOrder& order, Bench::OnEnd on_end) {
         return fail(Errc::unsupported, "the peer has no RDMA; `fastreg doctor` there says why");
     }
     if (order.road == Road::rdma && order.depth > rdma_->at_once()) {
-        return fail(Errc::out_of_range, "by RDMA at most " + std::to_string(rdma_->at_once()) +
+        return fail(Errc::too_large, "by RDMA at most " + std::to_string(rdma_->at_once()) +
                                             " chunks of one peer are under way at once; measure with --depth 1," +
                                             std::to_string(rdma_->at_once()) +
                                             ", or raise rdma.slots-per-peer and rdma.landing-slots");
@@ -325,6 +319,7 @@ void Mesh::on_fetch_done(NodeId, RequestId request, transport::FetchEnd end) {
             end_fetch(request, transfer::ChunkOutcome::cancelled);
             return;
         case transport::FetchEnd::link_lost:
+        case transport::FetchEnd::no_slot:
         case transport::FetchEnd::protocol_error:
             end_fetch(request, transfer::ChunkOutcome::link_lost);
             return;

@@ -60,8 +60,8 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     [[nodiscard]] const std::string& rdma_off() const { return rdma_off_; }
     /// There is a device that works.
     [[nodiscard]] bool rdma_up() const;
-    /// Urgent chunks that only found no free landing slot are not among them.
-    [[nodiscard]] std::uint64_t rdma_fallbacks() const;
+    [[nodiscard]] std::uint64_t rdma_fallbacks() const { return router_ ? router_->fallbacks() : 0; }
+    [[nodiscard]] std::uint64_t rdma_slotless() const { return router_ ? router_->slotless() : 0; }
     [[nodiscard]] std::uint64_t rdma_stalls() const { return router_ ? router_->stalls() : 0; }
     /// Empty when peers cannot connect by RDMA.
     [[nodiscard]] Endpoint rdma_address() const;

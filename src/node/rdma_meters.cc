@@ -7,6 +7,8 @@ using transport::rdma::Counters;
 RdmaMeters::RdmaMeters(Metrics& m)
     : up_(m.gauge("fastreg_rdma_up", "1 while an RDMA device works and peers are told its address, else 0")),
       fallbacks_(m.counter("fastreg_rdma_fallbacks_total", "Chunks that RDMA failed and TCP was asked for")),
+      slotless_(m.counter("fastreg_rdma_slotless_total",
+                          "Urgent chunks that went by TCP, since no landing slot was free")),
       stalls_(m.counter("fastreg_rdma_failures_total", "What RDMA failed by; the chunks went by TCP",
                         R"(reason="stall")")) {
     constexpr std::string_view kChunks = "fastreg_rdma_chunks_total";
@@ -31,8 +33,6 @@ RdmaMeters::RdmaMeters(Metrics& m)
           &Counters::greetings_refused);
     grown("fastreg_rdma_late_ends_total", "Ends of requests given up before: their slots had waited for them", "",
           &Counters::late_ends);
-    grown("fastreg_rdma_slotless_total", "Urgent chunks that went by TCP, since no landing slot was free", "",
-          &Counters::slotless);
     grown(kReads, "Chunks asked for by RDMA: read from a file, or found in a source slot", R"(result="read")",
           &Counters::reads);
     grown(kReads, "", R"(result="hit")", &Counters::read_hits);
@@ -50,10 +50,11 @@ void RdmaMeters::raise(Counter& counter, std::uint64_t to) {
     if (to > counter.value()) counter.add(to - counter.value());
 }
 
-void RdmaMeters::update(const Counters* counters, bool up, std::uint64_t fallbacks, std::uint64_t stalls) {
+void RdmaMeters::update(const Counters* counters, bool up, Routed routed) {
     up_.set(up ? 1 : 0);
-    raise(fallbacks_, fallbacks);
-    raise(stalls_, stalls);
+    raise(fallbacks_, routed.fallbacks);
+    raise(slotless_, routed.slotless);
+    raise(stalls_, routed.stalls);
     if (counters == nullptr) return;
     for (const Grown& each : grown_) raise(each.shown, (counters->*each.from).load());
     for (const Now& each : now_) each.shown.set(static_cast<std::int64_t>((counters->*each.from).load()));

@@ -12,9 +12,16 @@ namespace fastreg::node {
 
 class RdmaMeters {
   public:
+    /// What the router counts.
+    struct Routed {
+        std::uint64_t fallbacks = 0;
+        std::uint64_t slotless = 0;
+        std::uint64_t stalls = 0;
+    };
+
     explicit RdmaMeters(Metrics& metrics);
     /// Brings everything up to date; `counters` is null where there is no RDMA, `up` says that a device works.
-    void update(const transport::rdma::Counters* counters, bool up, std::uint64_t fallbacks, std::uint64_t stalls);
+    void update(const transport::rdma::Counters* counters, bool up, Routed routed);
 
   private:
     using Number = transport::rdma::Counters::Number transport::rdma::Counters::*;
@@ -32,6 +39,7 @@ class RdmaMeters {
     std::vector<Now> now_;
     Gauge& up_;
     Counter& fallbacks_;
+    Counter& slotless_;
     Counter& stalls_;
 };
 

@@ -14,6 +14,10 @@ constexpr unsigned kDamagedMax = 3;
 bool Download::on_bytes(Instant now, const NodeId& from, RequestId id, std::uint64_t n) {
     Request* request = requests_.find(from, id);
     if (request == nullptr) return false;
+    if (n == 0) {  // nothing came, and the peer is not to blame for it yet
+        context_.peer(from).on_pause(now);
+        return true;
+    }
     request->got += n;
     context_.peer(from).on_byte(now);
     if (request->abandoned && picker_.is_open(request->chunk)) {

@@ -40,6 +40,10 @@ void Peer::on_byte(Instant now) {
     moved_ = false;
 }
 
+void Peer::on_pause(Instant now) {
+    quiet_since_ = now;
+}
+
 Instant Peer::silent_since() const {
     return outstanding_ == 0 ? Instant::never() : quiet_since_;
 }

@@ -36,6 +36,8 @@ class Peer {
     [[nodiscard]] std::size_t outstanding() const { return outstanding_; }
     /// Any byte of a chunk; ends a probation.
     void on_byte(Instant now);
+    /// Nothing came, and it is not to blame for that: its silence begins anew, a probation goes on.
+    void on_pause(Instant now);
     /// Since when nothing came although something is outstanding; never() when nothing is.
     [[nodiscard]] Instant silent_since() const;
     /// Silent: until the next byte, one trial at a time, the first after `until_next_trial`.

@@ -9,6 +9,7 @@ std::string_view name_of(FetchEnd end) {
         case FetchEnd::not_here: return "not_here";
         case FetchEnd::link_lost: return "link_lost";
         case FetchEnd::protocol_error: return "protocol_error";
+        case FetchEnd::no_slot: return "no_slot";
         case FetchEnd::cancelled: return "cancelled";
     }
     return "link_lost";

@@ -67,6 +67,7 @@ enum class FetchEnd : std::uint8_t {
     not_here,          // the peer said NotHere (likewise)
     link_lost,         // could not connect, or the link broke; on_link_down says why
     protocol_error,    // the peer broke the protocol; its link is closed
+    no_slot,           // urgent, and no landing slot is free (by RDMA; the router asks by TCP then)
     cancelled,         // cancel_fetch: the peer may still send, the sink is not called any more
 };
 [[nodiscard]] std::string_view name_of(FetchEnd end);
@@ -79,8 +80,9 @@ class DataHandler {
     virtual void on_message(NodeId from, wire::TransferMessage message) = 0;
     /// Exactly once for every fetch().
     virtual void on_fetch_done(NodeId from, RequestId request, FetchEnd end) = 0;
-    /// `bytes` more of the chunk arrived: the peer is alive. 0: this node itself does not read for want
-    /// of free blocks, and the peer is not to blame for the silence; said every 100 ms.
+    /// `bytes` more of the chunk arrived: the peer is alive. 0: the peer is not to blame for the silence (yet): this
+    /// node itself does not read for want of free blocks or slots, or a chunk by RDMA, of which nobody sees how much
+    /// has landed, takes no longer than usual. Said every 100 ms.
     virtual void on_progress(NodeId from, RequestId request, std::uint64_t bytes) = 0;
     /// Exactly once for every serve(): `ok` when the last byte was given to the kernel. `bytes` is what
     /// was given either way.

@@ -83,14 +83,15 @@ class Router::FromRdma final : public rdma::RdmaEvents {
         FetchOrder order = std::move(found->second.order);
         const bool cancelled = found->second.cancelled;
         r_.by_rdma_.erase(found);
-        const bool broken = end == FetchEnd::link_lost || end == FetchEnd::protocol_error;
+        const bool slotless = end == FetchEnd::no_slot;
+        const bool broken = end == FetchEnd::link_lost || end == FetchEnd::protocol_error || slotless;
         // Nobody waits for it any more: its link broke while the cancel was on its way there.
         if (cancelled && broken) return r_.handler_.on_fetch_done(from, request, FetchEnd::cancelled);
         if (!broken) {
             r_.keep_alive(order);
             return r_.handler_.on_fetch_done(from, request, end);
         }
-        ++r_.fallbacks_;
+        ++(slotless ? r_.slotless_ : r_.fallbacks_);
         r_.retried_.emplace(request, from);
         order.request |= kAgain;
         r_.tcp_->fetch(std::move(order));

@@ -72,6 +72,8 @@ class Router final : public DataTransport {
     [[nodiscard]] Road road_with(NodeId peer) const;
     /// Chunks that RDMA failed and TCP was asked for.
     [[nodiscard]] std::uint64_t fallbacks() const { return fallbacks_; }
+    /// Chunks that a client waits for and TCP was asked for, since no landing slot was free.
+    [[nodiscard]] std::uint64_t slotless() const { return slotless_; }
     /// Peers that were dropped for silence while their chunks were under way by RDMA.
     [[nodiscard]] std::uint64_t stalls() const { return stalls_; }
 
@@ -116,6 +118,7 @@ class Router final : public DataTransport {
     std::map<RequestId, NodeId> retried_;                 // asked again by TCP, of whom
     std::set<std::pair<NodeId, RequestId>> asked_by_rdma_;  // of this node, not ended
     std::uint64_t fallbacks_ = 0;
+    std::uint64_t slotless_ = 0;
     std::uint64_t stalls_ = 0;
 };
 

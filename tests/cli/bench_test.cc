@@ -99,6 +99,23 @@ TEST_CASE("what was measured before the peer went is shown, with the reason for 
     CHECK(nothing.out.empty());
 }
 
+TEST_CASE("a depth that RDMA does not reach is left out, and the rest is measured") {
+    // With small pools one peer has four chunks under way; the default asks for eight as well.
+    const std::string deep = json_reply(
+        400, R"({"error":{"code":"too_large","message":"at most 4 chunks of one peer are under way at once"}})");
+    const std::string good = cell(104'857'600, 400, 1.5);
+    const FakeNode fake(Script{{"GET /v1/peers", {json_reply(200, peers_of("10.0.0.1:9999", "10.0.0.2:9999"))}},
+                               {"POST /v1/bench", {good, deep, good, good}}});
+    const Ran ran = bench(fake, {"--json", "--size", "64KiB,1MiB", "--depth", "8", "web-2"});
+    CHECK(ran.code() == 5);
+    CHECK(ran.says("at most 4 chunks"));
+    const json all = json::parse(ran.out);
+    REQUIRE(all["rows"].size() == 2);
+    CHECK(all["rows"][0]["rdma"].is_null());
+    CHECK_FALSE(all["rows"][0]["tcp"].is_null());
+    CHECK_FALSE(all["rows"][1]["rdma"].is_null());
+}
+
 TEST_CASE("a peer is one member, alive and not this node") {
     const FakeNode fake(Script{{"GET /v1/peers", {json_reply(200, peers_of("", ""))}}});
     for (const std::string wrong : {"web-1", "nobody", "gone", "twin", "ffee", "001122"}) {

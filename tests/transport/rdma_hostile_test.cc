@@ -7,7 +7,10 @@ namespace {
 
 /// One node, and a peer whose every word the test says.
 struct Stranger : RdmaWorld {
-    Stranger() : victim(add(1)), verbs(fabric) { victim.file = std::make_shared<MemoryFile>(pattern(kBigChunk)); }
+    explicit Stranger(const std::function<void(Engine::Options&)>& adjust = {})
+        : victim(add(1, adjust)), verbs(fabric) {
+        victim.file = std::make_shared<MemoryFile>(pattern(kBigChunk));
+    }
 
     wire::RdmaHello hello(const std::function<void(wire::RdmaHello&)>& change = {}) {
         wire::RdmaHello h;
@@ -145,7 +148,7 @@ TEST_CASE("greetings repeated without end take no place of a peer that has prove
         (void)stranger.connect(conn, wire::encode_rdma_hello(recorded));
         world.pump();
         world.pass(1ms);
-        CHECK(victim.engine->links() <= 2 + 64 + 1);
+        CHECK(victim.engine->links() <= 2 + 2 + 1);
     }
     CHECK(idle.downs == 0);
     CHECK(other.downs == 0);
@@ -156,6 +159,38 @@ TEST_CASE("greetings repeated without end take no place of a peer that has prove
     world.pass(4s);
     CHECK(victim.counters.links_in == 2);
     CHECK(victim.engine->links() == 2);
+}
+
+TEST_CASE("a hundred peers that greet at the same moment are all let in") {
+    // A fleet that starts to pull dials one holder at once; none has proven anything when the last one greets.
+    RdmaWorld world;
+    RdmaNode& holder = world.add(200);
+    std::vector<RdmaNode*> fleet;
+    for (unsigned n = 1; n <= 100; ++n) fleet.push_back(&world.add(n));
+    for (RdmaNode* node : fleet) node->engine->connect(node->now, holder.id, holder.address);
+    world.pump();
+    for (const RdmaNode* node : fleet) {
+        CHECK(node->ups == 1);
+        CHECK(node->downs == 0);
+    }
+    CHECK(holder.counters.links_in == 100);
+}
+
+TEST_CASE("who proves the key when all have come to be at work finds no place") {
+    Stranger world([](Engine::Options& options) { options.links_max = 1; });
+    world.victim.reads_held = true;
+    RdmaNode& honest = world.add(2);
+    world.connect(honest, world.victim);
+    const wire::RdmaHello mine = world.hello();
+    const auto event = world.connect_with(wire::encode_rdma_hello(mine));  // the other one is idle: there is room
+    REQUIRE(event->type == CmEvent::Type::established);
+    honest.engine->fetch(honest.now, honest.order(world.victim, 1, sink()));
+    world.pump();
+    world.say(wire::RdmaProof{wire::rdma_proof_mac(world.key, mine, *wire::decode_rdma_welcome(event->data))});
+    CHECK(honest.downs == 0);
+    CHECK(world.victim.counters.links_in == 1);
+    world.say(world.request(7));
+    CHECK(world.victim.asked.size() == 1);
 }
 
 TEST_CASE("an asker that takes nothing keeps no source slot for long") {

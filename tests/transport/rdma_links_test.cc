@@ -393,7 +393,7 @@ TEST_CASE("who waits for a slot of this node is not called silent, and a client'
     urgent.urgent = true;
     world.a.engine->fetch(world.a.now, urgent);
     world.pump();
-    CHECK(world.a.done[18] == FetchEnd::link_lost);  // by TCP, which has a block for it
+    CHECK(world.a.done[18] == FetchEnd::no_slot);  // by TCP, which has a block for it
     CHECK(world.a.downs == 0);
     CHECK_FALSE(world.a.done.contains(17));
     full.front()->let_go();
@@ -429,14 +429,28 @@ TEST_CASE("a chunk that takes long lands in silence, and the peer is not called 
 TEST_CASE("the address that peers are told is one of a device that works") {
     const std::vector<Device> both{{"rxe0", LinkLayer::roce, false, 4096, 0, {"10.77.0.1"}},
                                    {"siw0", LinkLayer::iwarp, true, 4096, 0, {"10.78.0.1"}}};
-    CHECK(host_to_advertise(both, "") == "10.78.0.1");
-    CHECK(host_to_advertise(both, "10.78.0.1") == "10.78.0.1");
-    CHECK(host_to_advertise(both, "10.77.0.1").empty());  // told to everybody, though its device is down
-    CHECK(host_to_advertise(both, "192.0.2.7") == "192.0.2.7");  // translated on the way
+    const auto told = [](const std::vector<Device>& devices, const std::string& configured) {
+        std::optional<DeviceIndex> leads_to;
+        return host_to_advertise(devices, configured, leads_to);
+    };
+    CHECK(told(both, "") == "10.78.0.1");
+    CHECK(told(both, "10.78.0.1") == "10.78.0.1");
+    CHECK(told(both, "10.77.0.1").empty());  // told to everybody, though its device is down
+    CHECK(told(both, "192.0.2.7") == "192.0.2.7");  // translated on the way
     const std::vector<Device> bare{{"mlx5_0", LinkLayer::roce, true, 4096, 0, {}}};
-    CHECK(host_to_advertise(bare, "").empty());
-    CHECK(host_to_advertise(bare, "192.0.2.7") == "192.0.2.7");
-    CHECK(host_to_advertise({}, "192.0.2.7").empty());
+    CHECK(told(bare, "").empty());
+    CHECK(told(bare, "192.0.2.7") == "192.0.2.7");
+    CHECK(told({}, "192.0.2.7").empty());
+    // Whoever is down or gone may have lost its addresses; and one address has many spellings.
+    std::vector<Device> six{{"mlx5_0", LinkLayer::roce, true, 4096, 0, {"fd00::1"}},
+                            {"mlx5_1", LinkLayer::roce, true, 4096, 0, {"fd00::2"}}};
+    std::optional<DeviceIndex> leads_to;
+    CHECK(host_to_advertise(six, "fd00:0::1", leads_to) == "fd00:0::1");
+    six[0].active = false;
+    six[0].addresses.clear();
+    CHECK(host_to_advertise(six, "fd00:0::1", leads_to).empty());
+    six[0].active = true;
+    CHECK(host_to_advertise(six, "fd00:0::1", leads_to) == "fd00:0::1");
 }
 
 TEST_CASE("slots that the store gave back are shown as free, though nothing else happens") {

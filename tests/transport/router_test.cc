@@ -144,6 +144,11 @@ TEST_CASE("what the peer refuses or this node cancels is no failure of RDMA") {
     rig.router.cancel_fetch(node(2), 2);
     CHECK(rig.rdma.cancelled == std::vector<RequestId>{2});
     events.on_fetch_done(node(2), 2, FetchEnd::cancelled);
+    rig.router.fetch(rig.order(4));  // its link breaks while the cancel is on its way
+    rig.router.cancel_fetch(node(2), 4);
+    events.on_fetch_done(node(2), 4, FetchEnd::link_lost);
+    CHECK(rig.events.ended(4, FetchEnd::cancelled));
+    CHECK(rig.router.fallbacks() == 0);
     events.on_progress(node(2), 3, 77);
     events.on_fetch_done(node(2), 3, FetchEnd::all_sent_to_sink);
     CHECK(rig.events.ended(1, FetchEnd::busy));
@@ -151,6 +156,16 @@ TEST_CASE("what the peer refuses or this node cancels is no failure of RDMA") {
     CHECK(rig.events.ended(3, FetchEnd::all_sent_to_sink));
     CHECK(rig.events.progress[3] == 77);
     CHECK(rig.tcp.fetched.empty());
+}
+
+TEST_CASE("a chunk that a client waits for goes by TCP where no slot is free, and that is no failure") {
+    Rig rig;
+    rig.all_up();
+    rig.router.fetch(rig.order(1));
+    rig.router.rdma_events().on_fetch_done(node(2), 1, FetchEnd::no_slot);
+    CHECK(rig.tcp.fetched == std::vector<RequestId>{1 | kAgain});
+    CHECK(rig.router.fallbacks() == 0);
+    CHECK(rig.router.slotless() == 1);
 }
 
 TEST_CASE("RDMA that failed is tried again ever later, and sooner once a link has proven itself") {

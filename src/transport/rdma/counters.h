@@ -12,7 +12,6 @@ struct Counters {
     Number chunks_out{0};        // written, and known to be there
     Number refused{0};           // requests that the peer answered Busy or NotHere
     Number cancelled{0};         // by this node
-    Number slotless{0};          // urgent requests that went by TCP, since no landing slot was free
     Number timeouts{0};          // requests without an end in time
     Number protocol_errors{0};   // links closed for what a peer said
     Number connects_failed{0};

@@ -19,7 +19,7 @@ class Driver final : private EngineOwner {
   public:
     /// News for the loop thread: `tell` runs a job on it.
     using Tell = std::function<void(std::function<void(RdmaEvents&)>)>;
-    /// Told, on this thread, whenever a port came up or went down or a device was removed.
+    /// Told, on this thread, whenever a port came up or went down, an address came or went, or a device was removed.
     using OnDevices = std::function<void(const std::vector<Device>&)>;
 
     Driver(uv::LoopThread& thread, Tell tell, OnDevices on_devices, Counters& counters);

@@ -12,8 +12,6 @@ namespace {
 
 /// While slots are not free.
 constexpr Duration kLook = 250ms;
-/// Connections of peers that have not proven the key yet.
-constexpr std::size_t kStrangersMax = 64;
 
 /// The time of birth tells a file from one that was removed and whose number the file system gave out again.
 std::optional<FileIdentity> identity_of(int fd) {
@@ -184,7 +182,8 @@ bool Engine::make_room_for(Instant now, const Responder* proven) {
     return idle != nullptr;
 }
 
-/// Those that have proven nothing yet make room for the next of their kind, the oldest first.
+/// Those that have proven nothing yet make room for the next of their kind, the oldest first. As many as there may be
+/// peers: a whole mesh may greet at the same moment.
 void Engine::limit_strangers(Instant now) {
     std::size_t count = 0;
     Link* oldest = nullptr;
@@ -197,7 +196,7 @@ void Engine::limit_strangers(Instant now) {
         ++count;
         if (oldest == nullptr || link->last_used() < oldest->last_used()) oldest = link.get();
     }
-    if (count >= kStrangersMax) oldest->close(now, "another one greets, and this one has proven nothing", true);
+    if (count >= options_.links_max) oldest->close(now, "another one greets, and this one has proven nothing", true);
 }
 
 /// A node asks over one link: an older one is of an earlier life.

@@ -6,7 +6,8 @@ namespace fastreg::transport::rdma {
 namespace {
 
 constexpr Duration kWanted = 1s;
-/// A chunk may take so many times what the last ones took, and the first ones so long, before it counts as silence.
+/// A chunk may take so many times what the last ones took, and the first ones, and larger ones, so long at least,
+/// before it counts as silence.
 constexpr int kUsualTimes = 3;
 constexpr Duration kFirstTakes = 1s;
 
@@ -115,8 +116,7 @@ void Requester::send_requests(Instant now) {
             // A client waits for this one: TCP keeps a block for such.
             const RequestId request = waiting_.front().request;
             waiting_.pop_front();
-            ++context_.counters.slotless;
-            owner_.on_fetch_end(*this, request, FetchEnd::link_lost, {});
+            owner_.on_fetch_end(*this, request, FetchEnd::no_slot, {});
             continue;
         }
         FetchOrder order = std::move(waiting_.front());
@@ -152,7 +152,8 @@ Duration Requester::patience() const {
 }
 
 Instant Requester::late_at(const Open& open) const {
-    return open.sent + (usual_ == Duration{} ? kFirstTakes : usual_ * kUsualTimes);
+    const Duration usual = usual_ * kUsualTimes;
+    return open.sent + (open.bytes > usual_bytes_ ? std::max(usual, Duration(kFirstTakes)) : usual);
 }
 
 void Requester::cancel(Instant now, RequestId request) {
@@ -198,6 +199,7 @@ void Requester::on_done(Instant now, const wire::RdmaDone& done) {
     Open& open = found->second;
     heard_ = now;
     if (open.told) ++context_.counters.late_ends;
+    if (!open.cancelled) usual_bytes_ = done.bytes;
     if (!open.cancelled) usual_ = usual_ == Duration{} ? now - open.sent : (usual_ * 7 + (now - open.sent)) / 8;
     Block block = std::move(open.grant).give_up(Terminal(conn_, done.generation), done.bytes);
     if (done.bytes == 0) block.reset();

@@ -86,6 +86,7 @@ class Requester final : public Link {
     Instant alive_tick_ = Instant::never();    // of those that the peer works at
     Instant heard_;              // the last end of a request
     Duration usual_{};           // from request to end, smoothed
+    std::uint64_t usual_bytes_ = 0;  // of the last chunk
 };
 
 }  // namespace fastreg::transport::rdma

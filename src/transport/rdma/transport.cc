@@ -24,7 +24,8 @@ struct RdmaTransport::Impl {
         devices = std::move(now);
         const bool any = options.listen.host == "0.0.0.0" || options.listen.host == "::";
         advertised.host = rdma::host_to_advertise(
-            devices, !options.advertise.empty() ? options.advertise : any ? std::string() : options.listen.host);
+            devices, !options.advertise.empty() ? options.advertise : any ? std::string() : options.listen.host,
+            leads_to);
     }
 
     /// Runs `job(engine, now)` on the rdma thread.
@@ -38,6 +39,7 @@ struct RdmaTransport::Impl {
     rdma::Counters counters;
     Options options;
     Endpoint advertised;
+    std::optional<rdma::DeviceIndex> leads_to;  // the configured address; see host_to_advertise()
     std::vector<rdma::Device> devices;
     std::size_t landing_slots = 0;
     std::size_t source_slots = 0;

@@ -1,8 +1,26 @@
 #include "transport/rdma/verbs.h"
 
+#include <arpa/inet.h>
+
 #include <algorithm>
+#include <array>
 
 namespace fastreg::transport::rdma {
+namespace {
+
+/// An address in the one spelling that devices' addresses have; a name as it is.
+std::string as_numbers(const std::string& host) {
+    std::array<unsigned char, sizeof(in6_addr)> bytes{};
+    std::array<char, INET6_ADDRSTRLEN> text{};
+    for (const int family : {AF_INET, AF_INET6}) {
+        if (::inet_pton(family, host.c_str(), bytes.data()) == 1) {
+            return ::inet_ntop(family, bytes.data(), text.data(), text.size());
+        }
+    }
+    return host;
+}
+
+}  // namespace
 
 std::string_view name_of(LinkLayer layer) {
     switch (layer) {
@@ -13,15 +31,17 @@ std::string_view name_of(LinkLayer layer) {
     return "?";
 }
 
-std::string host_to_advertise(const std::vector<Device>& devices, const std::string& configured) {
-    const auto has = [&](const Device& device) {
-        return std::ranges::find(device.addresses, configured) != device.addresses.end();
-    };
-    const bool known = std::ranges::any_of(devices, has);
-    for (const Device& device : devices) {
-        if (!device.active) continue;
-        if (!configured.empty() && (!known || has(device))) return configured;
-        if (configured.empty() && !device.addresses.empty()) return device.addresses.front();
+std::string host_to_advertise(const std::vector<Device>& devices, const std::string& configured,
+                              std::optional<DeviceIndex>& leads_to) {
+    const std::string wanted = as_numbers(configured);
+    for (DeviceIndex i = 0; i < devices.size(); ++i) {
+        const auto& has = devices[i].addresses;
+        if (!leads_to && std::ranges::find(has, wanted) != has.end()) leads_to = i;
+    }
+    for (DeviceIndex i = 0; i < devices.size(); ++i) {
+        if (!devices[i].active) continue;
+        if (!configured.empty() && (!leads_to || *leads_to == i)) return configured;
+        if (configured.empty() && !devices[i].addresses.empty()) return devices[i].addresses.front();
     }
     return {};
 }

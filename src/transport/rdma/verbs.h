@@ -34,9 +34,12 @@ struct Device {
     bool operator==(const Device&) const = default;
 };
 
-/// Where peers connect to: `configured`, as long as the device it leads to is active, or, where no device is known to
-/// have it, any; without one configured the first address of the first active device that has one. Empty: nowhere.
-[[nodiscard]] std::string host_to_advertise(const std::vector<Device>& devices, const std::string& configured);
+/// Where peers connect to; empty: nowhere. `configured` as long as the device it leads to is active, or, where it never
+/// led to one (it is translated on the way), any. Without one configured the first address of the first active device
+/// that has one. `leads_to`: the device that had the address when it was looked for; kept by the caller from call to
+/// call, since a device that is down or gone may lose its addresses.
+[[nodiscard]] std::string host_to_advertise(const std::vector<Device>& devices, const std::string& configured,
+                                            std::optional<DeviceIndex>& leads_to);
 
 /// Whose memory a connection's queue pair can reach (two protection domains): a requester's is where peers
 /// write, a responder's is read from only. So a peer that connects here reaches no writable slot.
