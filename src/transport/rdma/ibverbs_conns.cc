@@ -1,8 +1,12 @@
 // Connections, from their address to the end of their queue pair.
 #include <netdb.h>
 #include <netinet/in.h>
+#include <unistd.h>
 
+#include <csignal>
 #include <cstring>
+#include <ctime>
+#include <optional>
 
 #include "transport/rdma/ibverbs_impl.h"
 
@@ -14,6 +18,42 @@ constexpr int kBacklog = 1024;
 /// Receives are posted before a peer may send: not-ready is a defect, and must not hang a connection.
 constexpr std::uint8_t kReceiverNotReadyTries = 3;
 constexpr std::uint8_t kTries = 7;
+/// Of a TCP connect on the fabric.
+constexpr long kIwarpConnectMs = 500;
+constexpr int kAlarmSignal = SIGUSR2;  // used for nothing else
+
+/// Soft iWARP makes its TCP connection inside the call (siw_connect of Linux 6.1), and where nobody answers that holds
+/// the thread until TCP gives up, for two minutes. A signal ends the wait. Other drivers return at once.
+class Alarm {
+  public:
+    explicit Alarm(long after_ms) {
+        struct sigaction quiet {};
+        quiet.sa_handler = [](int) {};  // not ignored, and not restarting the call
+        (void)::sigaction(kAlarmSignal, &quiet, nullptr);
+        sigset_t set;
+        sigemptyset(&set);
+        sigaddset(&set, kAlarmSignal);
+        (void)::pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+        sigevent how{};
+        how.sigev_notify = SIGEV_THREAD_ID;
+        how.sigev_signo = kAlarmSignal;
+        how._sigev_un._tid = ::gettid();
+        armed_ = ::timer_create(CLOCK_MONOTONIC, &how, &timer_) == 0;
+        // Again and again: one that comes just before the call would be lost.
+        const timespec span{after_ms / 1000, after_ms % 1000 * 1'000'000};
+        const itimerspec when{span, span};
+        if (armed_) (void)::timer_settime(timer_, 0, &when, nullptr);
+    }
+    ~Alarm() {
+        if (armed_) (void)::timer_delete(timer_);
+    }
+    Alarm(const Alarm&) = delete;
+    Alarm& operator=(const Alarm&) = delete;
+
+  private:
+    timer_t timer_{};
+    bool armed_ = false;
+};
 
 /// A numeric address and port as the sockets API has it.
 struct Address {
@@ -158,8 +198,13 @@ Status IbVerbs::make_queue(ConnId id, Role role, QueueSizes sizes) {
 Status IbVerbs::connect(ConnId id, ByteView private_data) {
     Conn& conn = impl_->at(id);
     rdma_conn_param param = impl_->parameters(conn, private_data);
-    if (rdma_connect(conn.cm.get(), &param) != 0) return verbs_failed("connecting by RDMA");
-    return {};
+    std::optional<Alarm> alarm;
+    if (impl_->devices[conn.device].layer == LinkLayer::iwarp) alarm.emplace(kIwarpConnectMs);
+    if (rdma_connect(conn.cm.get(), &param) == 0) return {};
+    if (errno == EINTR) {
+        return fail(Errc::timeout, "no answer within " + std::to_string(kIwarpConnectMs) + " ms");
+    }
+    return verbs_failed("connecting by RDMA");
 }
 
 Status IbVerbs::accept(ConnId id, ByteView private_data) {

@@ -1,6 +1,7 @@
 // The calls of librdmacm and libibverbs that FastReg makes, and no more: so that links, credits, slots and
 // teardown run in tests over a fake that delays, loses and delivers late (verbs_fake.h). The real one is
-// ibverbs.h. One thread, the rdma thread, calls all of it; nothing blocks but register_memory().
+// ibverbs.h. One thread, the rdma thread, calls all of it; nothing blocks but register_memory(), and connect() over
+// soft iWARP, for half a second.
 #pragma once
 
 #include <cstdint>
