@@ -80,7 +80,7 @@ class Comparing final : public ChunkSink {
   public:
     explicit Comparing(const Bytes& wanted) : wanted_(wanted) {}
     void on_block(std::uint64_t, Block block, std::optional<Xxh128>) override {
-        // Not std::ranges::equal: it goes byte by byte here, and took longer than the wire.
+        // Not std::ranges::equal: over std::byte it goes byte by byte.
         const auto got = block.filled();
         FR_ASSERT(got.size() == wanted_.size() && std::memcmp(got.data(), wanted_.data(), got.size()) == 0);
     }
