@@ -129,24 +129,15 @@ TEST_CASE("a connection takes the place of an older one only once it has proven 
 
 TEST_CASE("greetings repeated without end take no place of a peer that has proven the key") {
     // A stranger that had heard one greeting could fill all places with it, and keep the mesh off RDMA.
-    RdmaWorld world;
-    RdmaNode& victim = world.add(1, [](Engine::Options& options) { options.links_max = 2; });
+    Stranger world([](Engine::Options& options) { options.links_max = 2; });
+    RdmaNode& victim = world.victim;
     RdmaNode& idle = world.add(2);
     RdmaNode& other = world.add(3);
     world.connect(idle, victim);
     world.connect(other, victim);
-    wire::RdmaHello recorded;
-    recorded.depth = 4;
-    recorded.cluster_hash = 7;
-    recorded.node_id = node(9);
-    recorded.keyed = true;
-    recorded.mac = wire::rdma_hello_mac(Mac{}, recorded, victim.id);
-    FakeVerbs stranger(world.fabric);
+    const Bytes recorded = wire::encode_rdma_hello(world.hello());
     for (int i = 0; i < 500; ++i) {
-        const ConnId conn = *stranger.begin_connect(victim.address);
-        (void)stranger.make_queue(conn, Role::requester, {});
-        (void)stranger.connect(conn, wire::encode_rdma_hello(recorded));
-        world.pump();
+        (void)world.connect_with(recorded);
         world.pass(1ms);
         CHECK(victim.engine->links() <= 2 + 2 + 1);
     }
