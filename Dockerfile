@@ -2,9 +2,6 @@
 #
 #   docker build -t fastreg .
 #   docker run -d -p 8080:8080 -v fastreg:/var/lib/fastreg fastreg
-#
-#   docker build -t fastreg --target prebuilt .       with build/release/fastreg of a Debian 12 host, in seconds;
-#                                                     --build-arg BINARY=PATH names another one
 
 FROM debian:bookworm-slim AS runtime
 # What `ldd fastreg` names, by Debian's packages. Both images have the same program, so the RDMA libraries are linked
@@ -24,10 +21,6 @@ VOLUME /var/lib/fastreg
 EXPOSE 8080 7946 7947
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s CMD ["/usr/local/bin/fastreg", "status"]
 ENTRYPOINT ["/usr/local/bin/fastreg"]
-
-FROM runtime AS prebuilt
-ARG BINARY=build/release/fastreg
-COPY ${BINARY} /usr/local/bin/fastreg
 
 FROM debian:bookworm-slim AS build
 WORKDIR /src

@@ -1,6 +1,6 @@
 """The images as their users run them: the command lines as written, three nodes by Compose, a push and a pull.
 
-Images are built from the program that tools/build made; docs/OPERATIONS.md tells how to build one from source.
+Images are built around the program that tools/build made, and from source with FR_FULL (tools/check --full).
 """
 import json
 import os
@@ -130,7 +130,7 @@ def test_the_files():
     for name in ("Dockerfile", "Dockerfile.rdma"):
         with open(f"{ROOT}/{name}") as f:
             text = f.read()
-        runtime = text[:text.index(" AS prebuilt")].split()
+        runtime = text[:text.index(" AS build")].split()
         equal(sorted(p for p in wanted if p not in runtime), [], f"packages that {name} lacks")
         check("debian:bookworm-slim" in runtime and "8080" in runtime, f"{name} has lost its base or its ports")
     # By Debian's Python, which has python3-yaml; another one in the PATH may not.
