@@ -102,7 +102,7 @@ const std::array kKeys{
     Key{"rdma.depth", Type::count, "N", "16", 1, 128, kRestart,
         "The most chunk requests open on one RDMA connection; the smaller of both ends counts.",
         FR_AT(rdma.depth)},
-    Key{"rdma.segment", Type::size, "SIZE", "1MiB", 64 * kKiB, 4 * kMiB, kRestart,
+    Key{"rdma.segment", Type::size, "SIZE", "1MiB", 64 * kKiB, 1 * kMiB, kRestart,
         "The most bytes of one RDMA Write.", FR_AT(rdma.segment)},
     Key{"rdma.ack-timeout", Type::count, "N", "14", 8, 31, kRestart,
         "How long a packet may stay unacknowledged: 4.096 us times 2 to the N, tried 8 times. 14 suits "

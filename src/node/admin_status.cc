@@ -43,7 +43,7 @@ void Admin::status(const OnAdminAnswer& answer) {
         warnings.push_back(std::to_string(n) + " pushed blobs have fewer copies than --replicas " +
                            std::to_string(core_.options().replicas));
     }
-    if (!mesh_.rdma_off().empty()) warnings.push_back("RDMA is off, chunks go by TCP: " + mesh_.rdma_off());
+    if (mesh_.rdma_off()) warnings.push_back("RDMA is off, chunks go by TCP: " + describe(*mesh_.rdma_off()));
     if (mesh_.rdma() != nullptr && !mesh_.rdma_up()) {
         const bool active = std::ranges::any_of(mesh_.rdma()->devices(), &transport::rdma::Device::active);
         warnings.push_back(active ? "peers are told no RDMA address of this node, and ask it by TCP: the configured "
@@ -147,6 +147,7 @@ AdminAnswer Admin::metrics_page() {
     set(gauges_->repo_rows, core_.repo().stats().rows);
     set(gauges_->local_health, core_.gossip().local_health());
     const auto* rdma = mesh_.rdma();
+    if (mesh_.rdma_off()) gauges_->rdma.set_off(mesh_.rdma_off()->code);
     gauges_->rdma.update(rdma != nullptr ? &rdma->counters() : nullptr, mesh_.rdma_up(),
                          {mesh_.rdma_fallbacks(), mesh_.rdma_slotless(), mesh_.rdma_stalls()});
     const auto peers = core_.transfer().peers(core_.now());

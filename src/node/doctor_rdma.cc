@@ -188,10 +188,8 @@ class Judge {
     [[nodiscard]] std::string advertised() const {
         if (!rdma_.advertise_addr.empty()) return rdma_.advertise_addr;
         if (rdma_.listen_addr != "0.0.0.0" && rdma_.listen_addr != "::") return rdma_.listen_addr;
-        for (const Device& device : facts_.devices) {
-            if (device.active && !device.addresses.empty()) return device.addresses.front();
-        }
-        return {};
+        std::optional<transport::rdma::DeviceIndex> leads_to;
+        return transport::rdma::host_to_advertise(facts_.devices, "", rdma_.listen_addr, leads_to);
     }
 
     void address() {

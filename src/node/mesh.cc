@@ -141,8 +141,8 @@ void Mesh::open_rdma() {
     rdma.engine.links.key = options_.identity.key;
     auto opened = transport::RdmaTransport::open(loop_, rdma, router_->rdma_events());
     if (!opened) {
-        rdma_off_ = describe(opened.error());
-        log::warn("rdma.off", {{"why", rdma_off_}, {"chunks_go_by", "tcp"}});
+        rdma_off_ = opened.error();
+        log::warn("rdma.off", {{"why", describe(*rdma_off_)}, {"chunks_go_by", "tcp"}});
         return;
     }
     rdma_ = std::move(*opened);
@@ -158,7 +158,7 @@ void Mesh::open_rdma() {
                           {"source_slots", rdma_->source_slots()}});
     if (rdma_address().empty()) {
         log::warn("rdma.no_address", {{"do", "name the address peers reach this node's RDMA device at: "
-                                             "--rdma-advertise-addr"}});
+                                             "--rdma-advertise-addr; for IPv6 also --rdma-listen-addr ::"}});
     }
 }
 
@@ -243,7 +243,7 @@ Status Mesh::bench(const BenchOrder& order, Bench::OnEnd on_end) {
     if (router_ == nullptr) return fail(Errc::unavailable, "this node is stopping");
     if (order.road == Road::rdma && rdma_ == nullptr) {
         return fail(Errc::unsupported,
-                    "this node has no RDMA" + (rdma_off_.empty() ? std::string("; --rdma-enabled") : ": " + rdma_off_));
+                    "this node has no RDMA" + (rdma_off_ ? ": " + describe(*rdma_off_) : "; --rdma-enabled"));
     }
     if (order.road == Road::rdma && order.rdma.empty()) {
         return fail(Errc::unsupported, "the peer has no RDMA; `fastreg doctor` there says why");

@@ -57,7 +57,7 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     [[nodiscard]] Road road_with(NodeId peer) const;
     /// Null where there is no RDMA; then rdma_off() says why, unless nobody asked for it.
     [[nodiscard]] const transport::RdmaTransport* rdma() const { return rdma_.get(); }
-    [[nodiscard]] const std::string& rdma_off() const { return rdma_off_; }
+    [[nodiscard]] const std::optional<Error>& rdma_off() const { return rdma_off_; }
     /// There is a device that works.
     [[nodiscard]] bool rdma_up() const;
     [[nodiscard]] std::uint64_t rdma_fallbacks() const { return router_ ? router_->fallbacks() : 0; }
@@ -157,7 +157,7 @@ class Mesh final : public Net, private transport::ControlHandler, private transp
     std::unique_ptr<transport::Router> router_;
     std::unique_ptr<transport::TcpTransport> tcp_;
     std::unique_ptr<transport::RdmaTransport> rdma_;
-    std::string rdma_off_;
+    std::optional<Error> rdma_off_;
 };
 
 }  // namespace fastreg::node

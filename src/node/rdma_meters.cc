@@ -6,6 +6,10 @@ using transport::rdma::Counters;
 
 RdmaMeters::RdmaMeters(Metrics& m)
     : up_(m.gauge("fastreg_rdma_up", "1 while an RDMA device works and peers are told its address, else 0")),
+      no_device_(m.gauge("fastreg_rdma_off", "1 where RDMA was asked for and could not be had, and what lacked",
+                         R"(reason="device")")),
+      no_memory_(m.gauge("fastreg_rdma_off", "", R"(reason="memory")")),
+      no_other_(m.gauge("fastreg_rdma_off", "", R"(reason="other")")),
       fallbacks_(m.counter("fastreg_rdma_fallbacks_total", "Chunks that RDMA failed and TCP was asked for")),
       slotless_(m.counter("fastreg_rdma_slotless_total",
                           "Urgent chunks that went by TCP, since no landing slot was free")),
@@ -48,6 +52,10 @@ RdmaMeters::RdmaMeters(Metrics& m)
 
 void RdmaMeters::raise(Counter& counter, std::uint64_t to) {
     if (to > counter.value()) counter.add(to - counter.value());
+}
+
+void RdmaMeters::set_off(Errc why) {
+    (why == Errc::unsupported ? no_device_ : why == Errc::permission_denied ? no_memory_ : no_other_).set(1);
 }
 
 void RdmaMeters::update(const Counters* counters, bool up, Routed routed) {

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/metrics.h"
+#include "base/result.h"
 #include "transport/rdma/counters.h"
 
 namespace fastreg::node {
@@ -20,6 +21,8 @@ class RdmaMeters {
     };
 
     explicit RdmaMeters(Metrics& metrics);
+    /// RDMA was asked for, and its start failed so.
+    void set_off(Errc why);
     /// Brings everything up to date; `counters` is null where there is no RDMA, `up` says that a device works.
     void update(const transport::rdma::Counters* counters, bool up, Routed routed);
 
@@ -38,6 +41,9 @@ class RdmaMeters {
     std::vector<Grown> grown_;
     std::vector<Now> now_;
     Gauge& up_;
+    Gauge& no_device_;
+    Gauge& no_memory_;
+    Gauge& no_other_;
     Counter& fallbacks_;
     Counter& slotless_;
     Counter& stalls_;

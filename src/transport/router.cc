@@ -111,7 +111,16 @@ class Router::FromRdma final : public rdma::RdmaEvents {
         state.rdma_since = r_.options_.now();
         log::debug("rdma.link_up", {{"peer", peer.brief()}});
     }
-    void on_devices() override { r_.options_.on_devices(); }
+    void on_devices() override {
+        // What failed while this node had no device says nothing of its peers.
+        if (r_.rdma_->any_device()) {
+            for (auto& [id, peer] : r_.peers_) {
+                peer.retry_at = {};
+                peer.retry_after = {};
+            }
+        }
+        r_.options_.on_devices();
+    }
     void on_asker_gone(NodeId peer) override {
         if (const auto found = r_.peers_.find(peer); found != r_.peers_.end()) found->second.asks_by_rdma = false;
     }
@@ -154,7 +163,7 @@ Road Router::road_with(NodeId peer) const {
 }
 
 void Router::try_rdma(NodeId id) {
-    if (rdma_ == nullptr) return;
+    if (rdma_ == nullptr || !rdma_->any_device()) return;
     const Endpoint address = options_.rdma_of(id);
     if (address.empty()) return;
     Peer& peer = peers_[id];
@@ -165,7 +174,7 @@ void Router::try_rdma(NodeId id) {
 
 void Router::blame_rdma(NodeId peer, Peer& state, const std::string& why, bool was_up) {
     const Instant now = options_.now();
-    if (was_up && now - state.rdma_since >= kProvenAfter) state.retry_after /= 2;
+    if (was_up && now - state.rdma_since >= kProvenAfter) state.retry_after = {};
     state.retry_after = std::clamp(state.retry_after * 2, kRetryFirst, kRetryLongest);
     state.retry_at = now + state.retry_after;
     log::warn("rdma.link_failed", {{"peer", peer.brief()},

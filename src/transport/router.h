@@ -22,6 +22,8 @@ class RdmaRoad {
     virtual ~RdmaRoad() = default;
     /// Makes a link to ask `peer`: on_link_up or on_link_down follows, unless there is one.
     virtual void connect(NodeId peer, const Endpoint& address) = 0;
+    /// Whether this node has a device that works: no connection is tried without one.
+    [[nodiscard]] virtual bool any_device() const = 0;
     /// Over the link to order.from; link_lost when there is none.
     virtual void fetch(FetchOrder order) = 0;
     virtual void cancel_fetch(NodeId from, RequestId request) = 0;
@@ -37,7 +39,7 @@ class Router final : public DataTransport {
     /// RDMA to a peer that failed is tried again after this, doubling up to the longest.
     static constexpr Duration kRetryFirst = 5s;
     static constexpr Duration kRetryLongest = 300s;
-    /// A link that lived so long halves what is waited next time; one that flaps never gets quick again.
+    /// After a link that lived so long the first wait is short again; one that flaps never gets quick.
     static constexpr Duration kProvenAfter = 60s;
     /// While all chunks go by RDMA a word goes by TCP this often: an idle link would be closed, and the peers'
     /// knowledge of each other with it (TcpTransport::Options::idle).

@@ -6,6 +6,7 @@ and chunks over TCP are on loopback, so that the device can fail alone.
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -13,16 +14,23 @@ import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path.insert(0, os.path.join(ROOT, "tests", "integration"))
-from harness import Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
+from harness import Mesh, Skip, check, digest_of, equal, run_cases, until  # noqa: E402
 
 ADDR, DEV, NET = os.environ["FR_RDMA_ADDR"], os.environ["FR_RDMA_DEV"], os.environ["FR_RDMA_NET"]
-RDMA = ["--rdma-enabled", "--rdma-listen-addr", ADDR, "--rdma-listen-port", "0", "--rdma-landing-slots", "16",
-        "--rdma-source-slots", "8", "--rdma-ack-timeout", "18", "--store-min-free", "0", "--replicas", "1"]
+SMALL = ["--rdma-landing-slots", "16", "--rdma-source-slots", "8", "--rdma-ack-timeout", "18", "--store-min-free", "0",
+         "--replicas", "1"]
+RDMA = ["--rdma-enabled", "--rdma-listen-addr", ADDR, "--rdma-listen-port", "0", *SMALL]
+PORT = 9999
+AT_PORT = ["--rdma-enabled", "--rdma-listen-addr", ADDR, "--rdma-listen-port", str(PORT), *SMALL]
 MIB = 1 << 20
 
 
 def sh(*words):
     subprocess.run(words, check=True)
+
+
+CHUNKS_OUT = 'fastreg_rdma_chunks_total{direction="out"}'
+BYTES_IN_BY_RDMA = 'fastreg_bytes_total{direction="in",source="peer",transport="rdma",zone="none"}'
 
 
 def rdma_bytes(node, way):
@@ -46,12 +54,13 @@ def metric(node, line):
 
 
 class Pull(threading.Thread):
-    """One client reading a blob; says how long it saw no byte at the most."""
+    """One client reading a blob; says how long it saw no byte at the most, when it saw the first and the last."""
 
     def __init__(self, node, digest):
         super().__init__()
         self.node, self.digest = node, digest
         self.data, self.stall, self.error = bytearray(), 0.0, None
+        self.begun, self.first, self.last = time.monotonic(), None, None
         self.start()
 
     def run(self):
@@ -67,6 +76,7 @@ class Pull(threading.Thread):
             while part := response.read1(1 << 16):
                 now = time.monotonic()
                 self.stall, last = max(self.stall, now - last), now
+                self.first, self.last = self.first or now, now
                 self.data += part
         except OSError as error:
             self.error = repr(error)
@@ -104,8 +114,12 @@ def test_chunks_go_by_rdma_between_all_who_pull():
         data = os.urandom(32 * MIB + 12345)
         digest = mesh[1].push_blob("a/b", data)
         pulls = [Pull(mesh[2], digest), Pull(mesh[3], digest)]
+        middle = 20 * MIB + 1
+        part = mesh[2].get(f"/v2/a/b/blobs/{digest}", Range=f"bytes={middle}-{middle + 99_999}")
+        equal((part.status, part.body), (206, data[middle:middle + 100_000]), "a range of what is not here yet")
         for pull in pulls:
             pull.finish(data, "a pull by RDMA")
+            check(pull.first - pull.begun < (pull.last - pull.begun) / 2, "clients get what is there, as it comes")
         for node in mesh.nodes[1:]:  # while the links are up: idle ones are closed
             check("rdma" in [p["transport"] for p in node.peers()], "peers show the transport")
         for node in mesh.nodes[1:]:
@@ -116,6 +130,7 @@ def test_chunks_go_by_rdma_between_all_who_pull():
             check(DEV in [d["name"] for d in status["rdma"]["devices"]], "the device is shown")
             check(status["listen"]["rdma"].startswith(ADDR + ":"), "the address is shown")
             check(metric(node, 'fastreg_rdma_chunks_total{direction="in"}') > 0, "counted")
+            check(metric(node, BYTES_IN_BY_RDMA) == moved["rdma"], "and its bytes, too")
             quiet(node)
         check(rdma_bytes(mesh[2], "out") + rdma_bytes(mesh[3], "out") > 0, "those that pull share by RDMA meanwhile")
         check(metric(mesh[1], 'fastreg_rdma_source_reads_total{result="hit"}') > 0, "a chunk is read once for both")
@@ -137,28 +152,76 @@ STALL = 2 + 1 + 1
 SLOW = 2
 
 
+def by_rdma_again(source, puller):
+    """It is tried again after 5 s, then 10 s, when something is to be pulled."""
+    seen = rdma_bytes(puller, "in")
+
+    def used():
+        more = os.urandom(4 * MIB)
+        Pull(puller, source.push_blob("a/b", more)).finish(more, "a pull while RDMA is away, or back")
+        return rdma_bytes(puller, "in") > seen
+
+    until(used, "RDMA is used again", 10)
+
+
 def test_a_peer_killed_in_mid_chunk():
-    """Its slots wait for the queue pair; the pull goes on from the other holder."""
-    with Mesh(3, *RDMA) as mesh:
+    """Its slots wait for the queue pair; the pull goes on from the other holder. Restarted, it is asked by RDMA again,
+    by a node that knew its earlier life."""
+    with Mesh(0) as mesh:
+        for flags in (AT_PORT, RDMA, RDMA):
+            mesh.add(*flags)
+        mesh.settle()
         data = os.urandom(48 * MIB)
         digest = mesh[1].push_blob("a/b", data)
         Pull(mesh[2], digest).finish(data, "a second holder")
+        written = metric(mesh[1], CHUNKS_OUT)
         pull = Pull(mesh[3], digest)
-        until(lambda: len(pull.data) > 4 * MIB, "the pull is under way")
+        until(lambda: metric(mesh[1], CHUNKS_OUT) > written + 8, "the pull is under way, by RDMA from node 1")
         mesh[1].kill()
         pull.finish(data, "a pull whose source was killed")
         check(pull.stall < STALL + SLOW, f"no stall: {pull.stall:.1f} s")
         print(f"NOTE {DEV} a source killed: at most {pull.stall:.1f} s without a byte", flush=True)
+        # Its TCP connection breaks as well: where that is seen first, RDMA is not what failed.
+        equal(len(lines_of(mesh[3], "rdma.link_failed")), failures(mesh[3]), "at most one line, and counted")
+        until(lambda: any("state=dead" in line for line in lines_of(mesh[3], "member.changed")), "one line says so", 20)
         quiet(mesh[3])
-        mesh.restart(mesh[1])  # a connection of its earlier life must not stand in the way
+        mesh.restart(mesh[1], *AT_PORT)  # a connection of its earlier life must not stand in the way
         mesh.settle()
-        mesh[3].kill()
-        mesh[3].wipe()
-        os.mkdir(mesh[3].data_dir)
-        mesh.restart(mesh[3])
+        equal(mesh[1].status()["listen"]["rdma"], f"{ADDR}:{PORT}", f"where it was: {lines_of(mesh[1], 'rdma.off')}")
+        by_rdma_again(mesh[1], mesh[3])
+
+
+def test_a_peer_that_is_stopped():
+    """Its device is up and acknowledges; the process does nothing. The other holder is asked."""
+    with Mesh(3, *RDMA) as mesh:
+        data = os.urandom(48 * MIB)
+        digest = mesh[1].push_blob("a/b", data)
+        Pull(mesh[2], digest).finish(data, "a second holder")
+        written = metric(mesh[1], CHUNKS_OUT)
+        pull = Pull(mesh[3], digest)
+        until(lambda: metric(mesh[1], CHUNKS_OUT) > written + 8, "the pull is under way, by RDMA from node 1")
+        mesh[1].process.send_signal(signal.SIGSTOP)
+        try:
+            pull.finish(data, "a pull one of whose sources stopped")
+            check(pull.stall < STALL + SLOW, f"no stall: {pull.stall:.1f} s")
+            print(f"NOTE {DEV} a source stopped: at most {pull.stall:.1f} s without a byte", flush=True)
+            quiet(mesh[3])
+        finally:
+            mesh[1].process.send_signal(signal.SIGCONT)
         mesh.settle()
-        Pull(mesh[3], digest).finish(data, "a pull after both restarted")
-        check(rdma_bytes(mesh[3], "in") > len(data) // 2, "by RDMA again")
+        by_rdma_again(mesh[1], mesh[3])
+
+
+def test_nothing_but_the_flag():
+    """--rdma-enabled alone: the listener takes all addresses, and peers are told one of a device that works."""
+    with Mesh(0) as mesh:
+        mesh.add("--rdma-enabled", *SMALL)
+        mesh.add(*RDMA)
+        mesh.settle()
+        told = mesh[1].status()["listen"]["rdma"]
+        check(told in (f"10.77.0.1:{PORT}", f"10.78.0.1:{PORT}"), told)
+        by_rdma_again(mesh[1], mesh[2])
+        by_rdma_again(mesh[2], mesh[1])
 
 
 def test_an_address_where_nobody_answers():
@@ -230,6 +293,7 @@ def test_memory_that_may_not_be_pinned():
         equal(len(lines), 1, "one line")
         check("LimitMEMLOCK=infinity" in lines[0] and "--ulimit memlock=-1" in lines[0], lines[0])
         equal(node.status()["rdma"]["enabled"], False, "status")
+        equal(metric(node, 'fastreg_rdma_off{reason="memory"}'), 1, "the metric")
         check("memory" in node.status()["warnings"][0], "the warning names it")
         data = os.urandom(4 * MIB)
         Pull(node, mesh[1].push_blob("a/b", data)).finish(data, "by TCP")
@@ -239,6 +303,8 @@ def test_memory_that_may_not_be_pinned():
         some.start(*mesh.join_flags(some), *RDMA, "--rdma-landing-slots", "256", under=limited)
         check(re.search(r"rdma\.fewer_slots.*wanted=256", some.log_text()), "fewer slots, and said so")
         equal(some.status()["rdma"]["enabled"], True, "status")
+        mesh.settle()
+        by_rdma_again(mesh[1], some)
 
 
 def test_the_device_is_removed():
@@ -264,6 +330,7 @@ def test_the_device_is_removed():
         late = mesh.add(*RDMA)
         mesh.settle()
         check("no RDMA device" in late.log_text(), "the node says so")
+        equal(metric(late, 'fastreg_rdma_off{reason="device"}'), 1, "the metric says why")
         Pull(late, digest).finish(data, "a pull without a device")
         # The devices come back; nodes that knew the old ones go on by TCP, and by RDMA once they are restarted.
         for device, kind, network in (("rxe0", "rxe", "dummy0"), ("siw0", "siw", "dummy1")):
@@ -286,8 +353,8 @@ def test_the_device_is_removed():
         check(rdma_bytes(mesh[2], "in") > 0, "by RDMA again")
 
 
-def test_the_link_goes_down_and_comes_back():
-    """The chunks in flight are asked by TCP; RDMA is used again once it works."""
+def test_the_link_goes_down():
+    """The chunks in flight are asked by TCP."""
     with Mesh(2, *RDMA) as mesh:
         data = os.urandom(48 * MIB)
         digest = mesh[1].push_blob("a/b", data)
@@ -304,20 +371,25 @@ def test_the_link_goes_down_and_comes_back():
             equal(len(lines_of(mesh[2], "rdma.link_failed")), 1, "one line says so")
         finally:
             sh("ip", "link", "set", NET, "up")
-        seen = rdma_bytes(mesh[2], "in")
-
-        def used_again():  # it is tried again after 5 s, then 10 s, when something is to be pulled
-            more = os.urandom(4 * MIB)
-            Pull(mesh[2], mesh[1].push_blob("a/b", more)).finish(more, "a pull after the link came back")
-            return rdma_bytes(mesh[2], "in") > seen
-
-        if device_takes_connections():
-            until(used_again, "RDMA is used again", 10)
-        else:
-            # Soft-RoCE of Linux 6.1: a packet of the connection manager that could not leave breaks its queue pair.
-            print(f"NOTE {DEV} takes no connection any more after its link was down, not rping's either")
-            check(DEV == "rxe0", "only Soft-RoCE may do that")
         quiet(mesh[2])
+
+
+def test_the_link_was_down_and_is_back():
+    """RDMA is used again, without a restart."""
+    sh("rdma", "link", "del", DEV)  # the case before this one may have left it broken
+    sh("rdma", "link", "add", DEV, "type", DEV[:3], "netdev", NET)
+    time.sleep(1)
+    with Mesh(2, *RDMA) as mesh:
+        by_rdma_again(mesh[1], mesh[2])
+        sh("ip", "link", "set", NET, "down")
+        time.sleep(1)
+        more = os.urandom(4 * MIB)
+        Pull(mesh[2], mesh[1].push_blob("a/b", more)).finish(more, "a pull while the link is down")
+        sh("ip", "link", "set", NET, "up")
+        if not device_takes_connections():
+            # Soft-RoCE of Linux 6.1: a packet of the connection manager that could not leave breaks its queue pair.
+            raise Skip(f"{DEV} takes no connection any more after its link was down, not rping's either")
+        by_rdma_again(mesh[1], mesh[2])
 
 
 if __name__ == "__main__":

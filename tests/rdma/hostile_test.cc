@@ -114,7 +114,7 @@ TEST_CASE("a request that names memory the asker does not have ends its connecti
     // Nothing behind the region was touched.
     CHECK(std::ranges::all_of(std::span(bad.memory).subspan(2 * kChunkSizeMax),
                               [](std::byte b) { return b == kPoison; }));
-    bad.verbs->destroy_queue(bad.conn);
+    CHECK(bad.verbs->destroy_queue(bad.conn));
     bad.verbs->close(bad.conn);
     world.connect();
     check_still_serves(world);
@@ -146,7 +146,7 @@ TEST_CASE("who connects to a node cannot write into its landing slots, even with
     REQUIRE(world.until([&] { return world.b.engine->links() == 0; }));
     CHECK(std::ranges::all_of(memory, [](std::byte b) { return b == kPoison; }));
     CHECK(std::ranges::all_of(sources, [](std::byte b) { return b == kPoison; }));
-    bad.verbs->destroy_queue(bad.conn);
+    CHECK(bad.verbs->destroy_queue(bad.conn));
     bad.verbs->close(bad.conn);
     world.connect();
     check_still_serves(world);

@@ -239,9 +239,47 @@ TEST_CASE("a proven peer that breaks the protocol loses its connection, and noth
     }
     world.pass(3s);
     CHECK(world.victim.engine->links() == 0);
+    CHECK(world.victim.counters.protocol_errors == 1);
     world.victim.reads_held = false;
     world.pump();
     CHECK(world.victim.counters.sources_in_use == 0);
+}
+
+TEST_CASE("an id that is asked, cancelled and asked again while all source slots are in use is served once") {
+    // The node's own answer to the first may come after the second: both would wait for one slot, and the end of the
+    // first leave the second without a request (a null pointer followed, until this was written).
+    Stranger world([](Engine::Options& options) { options.source_slots = 1; });
+    RdmaNode& victim = world.victim;
+    world.enter();
+    victim.reads_held = true;
+    world.say(world.request(1));  // has the one slot
+    victim.file = nullptr;        // from now on the test answers
+    world.say(world.request(7));
+    world.say(wire::RdmaCancel{7, 1});
+    world.say(world.request(7));
+    const auto file = std::make_shared<MemoryFile>(pattern(kBigChunk));
+    for (int i = 0; i < 2; ++i) victim.engine->serve(victim.now, {node(9), 7, file, 0, kBigChunk, false});
+    CHECK_FALSE(victim.served.extract(7).mapped().first);  // the second answer goes nowhere
+    victim.reads_held = false;
+    world.say(wire::RdmaCancel{1, 1});
+    world.pass(1s);
+    CHECK(victim.counters.sources_in_use == 0);
+    CHECK(victim.served.contains(7));
+}
+
+TEST_CASE("strangers that greet at any rate leave the rest of the work its turn") {
+    Stranger world;
+    for (int i = 0; i < 100; ++i) {
+        const ConnId conn = *world.verbs.begin_connect(world.victim.address);
+        (void)world.verbs.make_queue(conn, Role::requester, {});
+        (void)world.verbs.connect(conn, Bytes(56, std::byte{0x41}));
+    }
+    while (world.fabric.run()) {
+    }
+    CHECK(world.victim.engine->on_cm_events(world.victim.now));  // there are more
+    CHECK(world.victim.counters.greetings_refused < 100);
+    world.pump();
+    CHECK(world.victim.counters.greetings_refused == 100);
 }
 
 TEST_CASE("a bad key or address ends the connection of who gave it") {
@@ -281,6 +319,7 @@ TEST_CASE("an end that answers no request closes the link, and its slots wait fo
     SUBCASE("an unknown request") { world.say(wire::RdmaDone{6, 1, kBigChunk}); }
     SUBCASE("another generation") { world.say(wire::RdmaDone{5, 99, kBigChunk}); }
     SUBCASE("fewer bytes than the chunk has") { world.say(wire::RdmaDone{5, 1, 7}); }
+    SUBCASE("more bytes than the slot has") { world.say(wire::RdmaDone{5, 1, UINT32_MAX}); }
     SUBCASE("a refusal of another generation") { world.say(wire::RdmaNack{5, 99, Why::busy, false, {}}); }
     SUBCASE("a cancel that nobody sent") { world.say(wire::RdmaNack{5, 1, Why::cancelled, false, {}}); }
     SUBCASE("a request from who answers") { world.say(wire::RdmaCancel{5, 1}); }
@@ -290,6 +329,7 @@ TEST_CASE("an end that answers no request closes the link, and its slots wait fo
     }
     CHECK(world.asker.downs == 1);
     CHECK(world.asker.why.find("broke the protocol") != std::string::npos);
+    CHECK(world.asker.counters.protocol_errors == 1);
     CHECK_FALSE(world.asker.orderly);
     REQUIRE(world.asker.done.contains(5));
     CHECK(world.asker.done[5] != FetchEnd::all_sent_to_sink);

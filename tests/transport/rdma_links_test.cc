@@ -47,6 +47,19 @@ TEST_CASE("chunks land whole, many more than there are slots, and each is read o
     SUBCASE("InfiniBand") { chunks_arrive(LinkLayer::infiniband); }
 }
 
+TEST_CASE("no peer is granted more slots than it may have, however many are free") {
+    // Or one peer that dies takes all of them into quarantine, and one that is slow keeps them from the others.
+    Pair world([](Engine::Options& options) { options.landing_slots = 128; });
+    world.b.reads_held = true;
+    for (RequestId i = 1; i <= 20; ++i) world.a.engine->fetch(world.a.now, world.a.order(world.b, i, sink()));
+    world.pump();
+    CHECK(world.b.asked.size() == 8);
+    CHECK(world.a.counters.slots_free == 120);
+    world.b.reads_held = false;
+    world.pump();
+    CHECK(world.b.asked.size() == 20);
+}
+
 TEST_CASE("an empty chunk and a short last one land as they are") {
     // A zero-byte layer is legal, and the last chunk is rarely whole.
     Pair world;
@@ -191,6 +204,43 @@ TEST_CASE("a write in flight when its request timed out never lands in a slot th
     CHECK(world.fabric.landed() == landed);
     CHECK(world.fabric.too_late() >= 12);  // they were in flight, and found no queue pair
     for (const auto& [request, got] : sinks) CHECK(got->calls() == 0);
+}
+
+TEST_CASE("a queue pair that its device does not let go keeps its slots") {
+    // Only a driver that fails does so; to give the slots out all the same would be the bug of above.
+    Pair world;
+    world.b.reads_held = true;
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 1, sink()));
+    world.pump();
+    world.a.verbs.keep_queues(true);
+    world.a.engine->drop(world.a.now, world.b.id, "dropped");
+    world.pass(10s);
+    CHECK(world.a.downs == 1);
+    CHECK(world.a.counters.slots_quarantined == 1);
+    CHECK(world.a.engine->links() == 1);
+    world.a.verbs.keep_queues(false);
+    world.pass(3s);
+    CHECK(world.a.counters.slots_quarantined == 0);
+    CHECK(world.a.counters.slots_free == 16);
+    CHECK(world.a.engine->links() == 0);
+}
+
+TEST_CASE("requests that wait behind cancelled ones are not silence of the peer") {
+    // A client gave up; the slots of its chunks come back one after the other, and the next client's wait for them.
+    Pair world([](Engine::Options& options) { options.links.slots_per_peer = 2; });
+    world.b.reads_held = true;
+    for (RequestId i = 1; i <= 2; ++i) world.a.engine->fetch(world.a.now, world.a.order(world.b, i, sink()));
+    world.pump();
+    world.fabric.hold(&world.b.verbs, true);  // the ends are on their way
+    for (RequestId i = 1; i <= 2; ++i) world.a.engine->cancel_fetch(world.a.now, world.b.id, i);
+    world.a.engine->fetch(world.a.now, world.a.order(world.b, 3, sink()));
+    world.pass(1s);
+    CHECK(world.a.pauses[3] >= 8);
+    CHECK(world.a.downs == 0);
+    world.fabric.hold(&world.b.verbs, false);
+    world.b.reads_held = false;
+    world.pump();
+    CHECK(world.a.done[3] == FetchEnd::all_sent_to_sink);
 }
 
 TEST_CASE("until its queue pair is destroyed a slot is not given out, however long that takes") {
@@ -429,28 +479,36 @@ TEST_CASE("a chunk that takes long lands in silence, and the peer is not called 
 TEST_CASE("the address that peers are told is one of a device that works") {
     const std::vector<Device> both{{"rxe0", LinkLayer::roce, false, 4096, 0, {"10.77.0.1"}},
                                    {"siw0", LinkLayer::iwarp, true, 4096, 0, {"10.78.0.1"}}};
-    const auto told = [](const std::vector<Device>& devices, const std::string& configured) {
+    const auto told = [](const std::vector<Device>& devices, const std::string& advertise,
+                         const std::string& listening = "0.0.0.0") {
         std::optional<DeviceIndex> leads_to;
-        return host_to_advertise(devices, configured, leads_to);
+        return host_to_advertise(devices, advertise, listening, leads_to);
     };
     CHECK(told(both, "") == "10.78.0.1");
     CHECK(told(both, "10.78.0.1") == "10.78.0.1");
     CHECK(told(both, "10.77.0.1").empty());  // told to everybody, though its device is down
     CHECK(told(both, "192.0.2.7") == "192.0.2.7");  // translated on the way
+    CHECK(told(both, "", "10.78.0.1") == "10.78.0.1");
+    CHECK(told(both, "", "10.77.0.1").empty());
     const std::vector<Device> bare{{"mlx5_0", LinkLayer::roce, true, 4096, 0, {}}};
     CHECK(told(bare, "").empty());
     CHECK(told(bare, "192.0.2.7") == "192.0.2.7");
     CHECK(told({}, "192.0.2.7").empty());
+    // 0.0.0.0 takes nothing over IPv6, and :: takes both.
+    const std::vector<Device> mixed{{"mlx5_0", LinkLayer::roce, true, 4096, 0, {"fd00::1"}},
+                                    {"mlx5_1", LinkLayer::roce, true, 4096, 0, {"fd00::2", "192.0.2.7"}}};
+    CHECK(told(mixed, "") == "192.0.2.7");
+    CHECK(told(mixed, "", "::") == "fd00::1");
     // Whoever is down or gone may have lost its addresses; and one address has many spellings.
     std::vector<Device> six{{"mlx5_0", LinkLayer::roce, true, 4096, 0, {"fd00::1"}},
                             {"mlx5_1", LinkLayer::roce, true, 4096, 0, {"fd00::2"}}};
     std::optional<DeviceIndex> leads_to;
-    CHECK(host_to_advertise(six, "fd00:0::1", leads_to) == "fd00:0::1");
+    CHECK(host_to_advertise(six, "fd00:0::1", "::", leads_to) == "fd00:0::1");
     six[0].active = false;
     six[0].addresses.clear();
-    CHECK(host_to_advertise(six, "fd00:0::1", leads_to).empty());
+    CHECK(host_to_advertise(six, "fd00:0::1", "::", leads_to).empty());
     six[0].active = true;
-    CHECK(host_to_advertise(six, "fd00:0::1", leads_to) == "fd00:0::1");
+    CHECK(host_to_advertise(six, "fd00:0::1", "::", leads_to) == "fd00:0::1");
 }
 
 TEST_CASE("slots that the store gave back are shown as free, though nothing else happens") {

@@ -74,7 +74,7 @@ struct EngineNode : EngineOwner {
             job();
             moved = true;
         }
-        engine->on_cm_events(now);
+        while (engine->on_cm_events(now)) moved = true;
         for (DeviceIndex i = 0; i < the_verbs->devices().size(); ++i) {
             while (engine->on_completions(now, i)) moved = true;
         }

@@ -29,7 +29,9 @@ class PlayedRdma final : public RdmaRoad {
     void refuse(NodeId, const wire::Busy& busy) override { refused.push_back(busy.request); }
     void refuse(NodeId, const wire::NotHere& absent) override { refused.push_back(absent.request); }
     void drop(NodeId peer, const std::string&) override { dropped.push_back(peer); }
+    [[nodiscard]] bool any_device() const override { return device; }
 
+    bool device = true;
     std::vector<std::pair<NodeId, Endpoint>> connects;
     std::vector<RequestId> fetched, cancelled, served, refused;
     std::vector<NodeId> dropped;
@@ -168,6 +170,28 @@ TEST_CASE("a chunk that a client waits for goes by TCP where no slot is free, an
     CHECK(rig.router.slotless() == 1);
 }
 
+TEST_CASE("without a device of its own a node tries no peer, and with one again it tries all at once") {
+    // A port that was down for a minute must not cost five minutes of TCP afterwards.
+    Rig rig;
+    rig.all_up();
+    rdma::RdmaEvents& events = rig.router.rdma_events();
+    events.on_link_down(node(2), "the RDMA device was removed", false);
+    rig.rdma.device = false;
+    events.on_devices();
+    rig.now = rig.now + Router::kRetryLongest;
+    rig.router.fetch(rig.order(1));
+    CHECK(rig.rdma.connects.empty());
+    rig.rdma.device = true;
+    rig.router.fetch(rig.order(2));
+    REQUIRE(rig.rdma.connects.size() == 1);
+    events.on_link_down(node(2), "no answer", false);
+    rig.router.fetch(rig.order(3));
+    CHECK(rig.rdma.connects.size() == 1);  // it waits
+    events.on_devices();                   // the port was down, and is up
+    rig.router.fetch(rig.order(4));
+    CHECK(rig.rdma.connects.size() == 2);
+}
+
 TEST_CASE("RDMA that failed is tried again ever later, and sooner once a link has proven itself") {
     // A flapping link must not cost a connect for every chunk.
     Rig rig;
@@ -188,9 +212,9 @@ TEST_CASE("RDMA that failed is tried again ever later, and sooner once a link ha
     CHECK(wait == Router::kRetryLongest);
     rig.now = rig.now + Router::kProvenAfter;
     events.on_link_down(node(2), "broken", false);
-    rig.now = rig.now + Router::kRetryLongest - 1ms;
+    rig.now = rig.now + Router::kRetryFirst - 1ms;
     rig.router.fetch(rig.order(300));
-    CHECK(rig.rdma.connects.size() == 9);  // halved, then doubled: as long as before, not twice as long
+    CHECK(rig.rdma.connects.size() == 9);
     rig.now = rig.now + 1ms;
     rig.router.fetch(rig.order(301));
     CHECK(rig.rdma.connects.size() == 10);

@@ -10,13 +10,11 @@ struct Counters {
     using Number = std::atomic<std::uint64_t>;
     Number chunks_in{0};         // landed
     Number chunks_out{0};        // written, and known to be there
-    Number refused{0};           // requests that the peer answered Busy or NotHere
-    Number cancelled{0};         // by this node
     Number timeouts{0};          // requests without an end in time
     Number protocol_errors{0};   // links closed for what a peer said
     Number connects_failed{0};
     Number links_broken{0};      // that had been up
-    Number greetings_refused{0}; // connect requests of strangers
+    Number greetings_refused{0}; // of strangers: turned away, or never proven
     Number works_broken{0};      // sends and writes that were posted, and did not end well
     Number late_ends{0};         // of requests that were given up before: the slot waited for them
     Number reads{0};             // source chunks read from files

@@ -83,7 +83,7 @@ Status Driver::start(IbVerbs::Options verbs, Engine::Options engine, std::size_t
     std::optional<Error> refused;
     while (!engine_) {
         if (slots.landing < landing_slots_min) {
-            return fail(refused ? refused->code : Errc::permission_denied,
+            return fail(Errc::permission_denied,
                         "pinning the memory of " + std::to_string(landing_slots_min) +
                             " RDMA slots of 4 MiB is not allowed; raise the limit of locked memory (" +
                             std::string(kRaise) + ")",
@@ -137,7 +137,9 @@ Status Driver::watch(std::optional<DeviceIndex> device, int fd, std::function<vo
 }
 
 void Driver::on_cm_events() {
-    run([](Engine& engine, Instant now) { engine.on_cm_events(now); });
+    run([this](Engine& engine, Instant now) {
+        if (engine.on_cm_events(now)) later([](Driver& driver) { driver.on_cm_events(); });
+    });
     if (told_ == verbs_->devices()) return;
     told_ = verbs_->devices();
     on_devices_(told_);

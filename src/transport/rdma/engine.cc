@@ -12,6 +12,8 @@ namespace {
 
 /// While slots are not free.
 constexpr Duration kLook = 250ms;
+/// In one turn: strangers may connect at any rate, and chunks must go on meanwhile.
+constexpr std::size_t kCmEventsAtOnce = 32;
 
 /// The time of birth tells a file from one that was removed and whose number the file system gave out again.
 std::optional<FileIdentity> identity_of(int fd) {
@@ -32,7 +34,6 @@ class Engine::Events final : public RequesterOwner, public ResponderOwner {
     void on_up(Requester& link) override { e_.owner_.on_link_up(link.peer()); }
     void on_paused(Requester& link, RequestId request) override { e_.owner_.on_progress(link.peer(), request, 0); }
     void on_refused(Requester& link, wire::TransferMessage message) override {
-        ++e_.counters_.refused;
         e_.owner_.on_message(link.peer(), std::move(message));
     }
     void on_fetch_end(Requester& link, RequestId request, FetchEnd end, Block block) override {
@@ -45,7 +46,6 @@ class Engine::Events final : public RequesterOwner, public ResponderOwner {
             if (block) e_.owner_.on_progress(link.peer(), request, block.size());
             order.sink->on_block(0, std::move(block), std::nullopt);
         }
-        if (end == FetchEnd::cancelled) ++e_.counters_.cancelled;
         e_.owner_.on_fetch_done(link.peer(), request, end);
     }
 
@@ -222,9 +222,13 @@ void Engine::connect(Instant now, NodeId peer, const Endpoint& address) {
     sweep(now);
 }
 
-void Engine::on_cm_events(Instant now) {
-    while (auto event = verbs_.next_cm_event()) {
-        if (event->type == CmEvent::Type::connect_request) {
+bool Engine::on_cm_events(Instant now) {
+    bool more = true;
+    for (std::size_t handled = 0; more && handled < kCmEventsAtOnce; ++handled) {
+        const auto event = verbs_.next_cm_event();
+        if (!event) {
+            more = false;
+        } else if (event->type == CmEvent::Type::connect_request) {
             on_connect_request(now, *event);
         } else if (event->type == CmEvent::Type::device_removed) {
             for (const auto& [conn, link] : links_) {
@@ -232,13 +236,15 @@ void Engine::on_cm_events(Instant now) {
             }
         } else if (const auto found = links_.find(event->conn); found != links_.end()) {
             found->second->on_cm(now, *event);
+            // Soft iWARP connects inside the call, and that may take long: the others come first then.
+            if (event->type == CmEvent::Type::route_resolved && layer_of(event->device) == LinkLayer::iwarp) break;
         }
     }
     sweep(now);
+    return more;
 }
 
-void Engine::turn_away(Instant now, const CmEvent& event, wire::CloseCode code, const std::string& text) {
-    (void)now;
+void Engine::turn_away(const CmEvent& event, wire::CloseCode code, const std::string& text) {
     ++counters_.greetings_refused;
     log::debug("rdma.refused", {{"from", event.remote}, {"why", text}});
     verbs_.reject(event.conn, wire::encode_rdma_reject({code, text}));
@@ -249,21 +255,21 @@ void Engine::on_connect_request(Instant now, const CmEvent& event) {
     using Code = wire::CloseCode;
     const LinkOptions& links = options_.links;
     const auto hello = wire::decode_rdma_hello(event.data);
-    if (!hello) return turn_away(now, event, Code::protocol, hello.error().what);
-    if (hello->cluster_hash != links.cluster_hash) return turn_away(now, event, Code::cluster, "another cluster");
-    if (hello->node_id == links.self) return turn_away(now, event, Code::itself, "the node itself");
+    if (!hello) return turn_away(event, Code::protocol, hello.error().what);
+    if (hello->cluster_hash != links.cluster_hash) return turn_away(event, Code::cluster, "another cluster");
+    if (hello->node_id == links.self) return turn_away(event, Code::itself, "the node itself");
     if (hello->keyed != links.key.has_value()) {
-        return turn_away(now, event, hello->keyed ? Code::key_foreign : Code::key_needed, "only one of both has a key");
+        return turn_away(event, hello->keyed ? Code::key_foreign : Code::key_needed, "only one of both has a key");
     }
     if (links.key && !equal_constant_time(wire::rdma_hello_mac(*links.key, *hello, links.self), hello->mac)) {
-        return turn_away(now, event, Code::wrong_key, "made with another key, or for another node");
+        return turn_away(event, Code::wrong_key, "made with another key, or for another node");
     }
-    if (!make_room_for(now, nullptr)) return turn_away(now, event, Code::busy, "too many connections");
+    if (!make_room_for(now, nullptr)) return turn_away(event, Code::busy, "too many connections");
     limit_strangers(now);
     auto link = std::make_unique<Responder>(context(), event.conn, event.device, now, *events_, *hello);
     Responder& made = *link;
     links_.emplace(event.conn, std::move(link));
-    made.accept(now, verbs_.devices()[event.device].layer);
+    made.accept(now, layer_of(event.device));
 }
 
 bool Engine::on_completions(Instant now, DeviceIndex device) {
@@ -286,7 +292,11 @@ void Engine::sweep(Instant now) {
         owner_.on_link_down(link.peer(), link.why(), link.closed_orderly());
         return true;
     });
-    std::erase_if(links_, [](const auto& entry) { return entry.second->state() == Link::State::gone; });
+    std::erase_if(links_, [&](const auto& entry) {
+        if (entry.second->state() != Link::State::gone) return false;
+        tell_of_end(now, *entry.second);
+        return true;
+    });
     if (std::exchange(askers_changed_, false)) tell_of_askers();
     begin_waiting_serves(now);
     std::uint64_t out = 0;
@@ -301,6 +311,15 @@ void Engine::sweep(Instant now) {
     counters_.slots_free = landing_->free();
     counters_.slots_quarantined = landing_->quarantined();
     counters_.sources_in_use = sources_->in_use();
+}
+
+/// How a requester ended its owner hears; that a peer's own link broke nobody else would say.
+void Engine::tell_of_end(Instant now, const Link& link) {
+    const auto* responder = dynamic_cast<const Responder*>(&link);
+    if (responder == nullptr || !responder->proven() || link.closed_orderly()) return;
+    if (const auto more = asker_failed_.pass(now)) {
+        log::warn("rdma.asker_failed", {{"peer", link.peer().brief()}, {"why", link.why()}, {"more", *more}});
+    }
 }
 
 /// A peer that could ask over a link and cannot any more.
@@ -359,13 +378,21 @@ void Engine::go_on(Instant now) {
 
 void Engine::serve(Instant now, ServeOrder order) {
     const Responder* link = responder_of(order.to, order.request);
-    if (link == nullptr) return owner_.on_served(order.to, order.request, false, 0);
+    if (link == nullptr || waits_to_be_served(link->conn(), order.request)) return end_serve(order, false);
     start_serve(now, {link->conn(), std::move(order)});
     sweep(now);
 }
 
+/// A peer that used a request's id again has it served once.
+bool Engine::waits_to_be_served(ConnId conn, RequestId request) const {
+    const auto same = [&](const Serving& s) { return s.conn == conn && s.order.request == request; };
+    return std::ranges::any_of(slotless_, same) ||
+           std::ranges::any_of(loading_, [&](const auto& e) { return std::ranges::any_of(e.second, same); });
+}
+
 void Engine::start_serve(Instant now, Serving serving) {
     auto* link = dynamic_cast<Responder*>(links_.at(serving.conn).get());
+    if (link->asked(serving.order.request) == nullptr) return end_serve(serving.order, false);
     const wire::RdmaRequest& asked = *link->asked(serving.order.request);
     const auto file = identity_of(serving.order.file->fd());
     if (serving.order.length != asked.chunk_bytes() || !file) {

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/rare_line.h"
 #include "transport/data.h"
 #include "transport/rdma/counters.h"
 #include "transport/rdma/requester.h"
@@ -74,7 +75,8 @@ class Engine {
     void on_read(Instant now, std::size_t slot, bool ok);
     void on_slot_freed(Instant now);
 
-    void on_cm_events(Instant now);
+    /// True when there may be more: call again soon.
+    [[nodiscard]] bool on_cm_events(Instant now);
     /// True when there may be more, on whatever device: call again soon.
     [[nodiscard]] bool on_completions(Instant now, DeviceIndex device);
     void on_deadline(Instant now);
@@ -99,10 +101,13 @@ class Engine {
     [[nodiscard]] Requester* requester_to(NodeId peer);
     [[nodiscard]] Responder* responder_of(NodeId peer, RequestId request);
     void on_connect_request(Instant now, const CmEvent& event);
-    void turn_away(Instant now, const CmEvent& event, wire::CloseCode code, const std::string& text);
+    void turn_away(const CmEvent& event, wire::CloseCode code, const std::string& text);
     [[nodiscard]] bool make_room_to_ask(Instant now);
     [[nodiscard]] bool make_room_for(Instant now, const Responder* proven);
     void limit_strangers(Instant now);
+    [[nodiscard]] LinkLayer layer_of(DeviceIndex device) const { return verbs_.devices()[device].layer; }
+    void tell_of_end(Instant now, const Link& link);
+    [[nodiscard]] bool waits_to_be_served(ConnId conn, RequestId request) const;
     void start_serve(Instant now, Serving serving);
     void begin_waiting_serves(Instant now);
     void write(Instant now, const Serving& serving, SourcePool::Slot slot);
@@ -127,6 +132,7 @@ class Engine {
     std::set<NodeId> askers_;                          // with a proven link that is up
     bool askers_changed_ = false;
     Instant swept_;
+    RareLine asker_failed_;
     NodeId last_first_;                                // of the requesters, when slots were given out last
     std::vector<ConnId> unfinished_;                   // told of completions that were not all polled yet
     std::map<std::pair<ConnId, RequestId>, std::pair<ServeOrder, SourcePool::Slot>> writing_;

@@ -66,7 +66,7 @@ std::string address_text(const sockaddr* address) {
 
 IbVerbs::Impl::~Impl() {
     while (!conns.empty()) {
-        drop_queue(conns.begin()->second);
+        (void)drop_queue(conns.begin()->second);
         conns.erase(conns.begin());
     }
     listener.reset();

@@ -46,7 +46,7 @@ class IbVerbs final : public Verbs {
     Status post_chunk(ConnId conn, const ChunkWrite& write, ByteView done, std::uint64_t work) override;
     void to_error(ConnId conn) override;
     void disconnect(ConnId conn) override;
-    void destroy_queue(ConnId conn) override;
+    [[nodiscard]] bool destroy_queue(ConnId conn) override;
     void close(ConnId conn) override;
 
   private:

@@ -8,6 +8,7 @@
 #include <ctime>
 #include <optional>
 
+#include "base/log.h"
 #include "transport/rdma/ibverbs_impl.h"
 
 namespace fastreg::transport::rdma {
@@ -94,12 +95,21 @@ void IbVerbs::Impl::tune(rdma_cm_id* id) const {
     if (tos != 0) (void)rdma_set_option(id, RDMA_OPTION_ID, RDMA_OPTION_ID_TOS, &tos, sizeof tos);
 }
 
-void IbVerbs::Impl::drop_queue(Conn& conn) {
-    if (conn.cm && conn.cm->qp != nullptr) rdma_destroy_qp(conn.cm.get());
+bool IbVerbs::Impl::drop_queue(Conn& conn) {
+    if (conn.cm && conn.cm->qp != nullptr) {
+        // Not rdma_destroy_qp(), which hides how it ended. A device that was removed took its queue pairs with it.
+        const int failed = ibv_destroy_qp(conn.cm->qp);
+        if (failed != 0 && failed != EIO && failed != ENODEV) {
+            log::warn("rdma.queue_kept", {{"device", devices[conn.device].name}, {"why", std::strerror(failed)}});
+            return false;
+        }
+        conn.cm->qp = nullptr;
+    }
     if (conn.cq && conn.events_unacked > 0) ibv_ack_cq_events(conn.cq.get(), std::exchange(conn.events_unacked, 0));
     conn.cq.reset();
     conn.buffers_mr.reset();
     conn.buffers.reset();
+    return true;
 }
 
 rdma_conn_param IbVerbs::Impl::parameters(const Conn& conn, ByteView data) const {
@@ -183,12 +193,12 @@ Status IbVerbs::make_queue(ConnId id, Role role, QueueSizes sizes) {
     Conn& conn = impl_->at(id);
     conn.sizes = sizes;
     if (auto made = impl_->make_queue(conn, role); !made) {
-        Impl::drop_queue(conn);
+        (void)impl_->drop_queue(conn);
         return made;
     }
     for (std::uint32_t i = 0; i < sizes.receives; ++i) {
         if (auto posted = post_receive(id, i); !posted) {
-            Impl::drop_queue(conn);
+            (void)impl_->drop_queue(conn);
             return posted;
         }
     }
@@ -235,8 +245,9 @@ void IbVerbs::disconnect(ConnId id) {
     if (conn != nullptr && conn->cm->qp != nullptr) (void)rdma_disconnect(conn->cm.get());
 }
 
-void IbVerbs::destroy_queue(ConnId id) {
-    if (Conn* conn = impl_->find(id)) Impl::drop_queue(*conn);
+bool IbVerbs::destroy_queue(ConnId id) {
+    Conn* conn = impl_->find(id);
+    return conn == nullptr || impl_->drop_queue(*conn);
 }
 
 void IbVerbs::close(ConnId id) {

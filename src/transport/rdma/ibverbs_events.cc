@@ -3,6 +3,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "transport/rdma/ibverbs_impl.h"
 
@@ -133,7 +134,10 @@ std::optional<CmEvent> IbVerbs::next_cm_event() {
         }
         if (kind == RDMA_CM_EVENT_CONNECT_REQUEST) {
             if (!device || my.handles[*device].removed) {
-                log::warn("rdma.new_device", {{"from", event.remote}, {"do", std::string(kNewDevice)}});
+                if (const auto more = my.new_device.pass(monotonic_now())) {
+                    log::warn("rdma.new_device",
+                              {{"from", event.remote}, {"more", *more}, {"do", std::string(kNewDevice)}});
+                }
                 (void)rdma_reject(id, nullptr, 0);
                 const CmId refused(id);
                 continue;
@@ -168,10 +172,11 @@ std::vector<ConnId> IbVerbs::completed(DeviceIndex device) {
         Conn* conn = impl_->find(id);
         if (conn == nullptr) continue;
         if (++conn->events_unacked >= kAckAtOnce) ibv_ack_cq_events(cq, std::exchange(conn->events_unacked, 0));
-        // Armed before it is polled to the end: what comes in between tells of itself.
-        (void)ibv_req_notify_cq(cq, 0);
         said.push_back(id);
     }
+    // Armed before they are polled to the end: what comes in between tells of itself. Not while events are still read:
+    // an adapter that is armed with completions unpolled tells of them at once, and the reading would find no end.
+    for (const ConnId id : said) (void)ibv_req_notify_cq(impl_->at(id).cq.get(), 0);
     return said;
 }
 

@@ -14,6 +14,7 @@
 #include <string>
 #include <vector>
 
+#include "base/rare_line.h"
 #include "transport/rdma/ibverbs.h"
 #include "wire/rdma.h"
 
@@ -46,7 +47,6 @@ class Regions {
         return *regions_.at(static_cast<std::size_t>(place - begin_) / each_);
     }
     void clear() { regions_.clear(); }
-    [[nodiscard]] bool empty() const { return regions_.empty(); }
 
   private:
     std::vector<Mr> regions_;
@@ -86,7 +86,7 @@ struct MessageBuffers {
 struct Conn {
     ConnId id = 0;
     CmId cm;
-    DeviceIndex device = 0;
+    DeviceIndex device = kNoDevice;
     Cq cq;
     unsigned events_unacked = 0;
     QueueSizes sizes;
@@ -111,6 +111,7 @@ struct IbVerbs::Impl {
     std::deque<CmEvent> made_up;  // removals that the device itself told of
     std::function<void(DeviceIndex)> on_released;
     bool none_left = false;       // of the devices
+    RareLine new_device;
 
     ~Impl();
 
@@ -135,7 +136,8 @@ struct IbVerbs::Impl {
     Conn& adopt(rdma_cm_id* id);
     /// Failures are ignored: the system's values work too.
     void tune(rdma_cm_id* id) const;
-    static void drop_queue(Conn& conn);
+    /// False: the device did not let go of it.
+    [[nodiscard]] bool drop_queue(Conn& conn);
     [[nodiscard]] rdma_conn_param parameters(const Conn& conn, ByteView data) const;
     Status make_queue(Conn& conn, Role role);
 

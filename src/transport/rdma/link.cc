@@ -119,8 +119,8 @@ void Link::close(Instant now, std::string why, bool orderly) {
     state_ = State::closing;
     since_ = now;
     why_ = std::move(why);
-    if (why_.find("broke the protocol") != std::string::npos) ++context_.counters.protocol_errors;
-    if (!orderly_) ++(was_up_ ? context_.counters.links_broken : context_.counters.connects_failed);
+    if (why_.starts_with("the peer broke the protocol")) ++context_.counters.protocol_errors;
+    if (!orderly_) ++failed_as();
     context_.verbs.to_error(conn_);
     context_.verbs.disconnect(conn_);
     on_closing(now);
@@ -129,7 +129,10 @@ void Link::close(Instant now, std::string why, bool orderly) {
 
 void Link::destroy_queue(Instant now) {
     if (state_ == State::gone) return;
-    context_.verbs.destroy_queue(conn_);
+    if (!context_.verbs.destroy_queue(conn_)) {  // its slots are not free while it may live: again in a while
+        since_ = now;
+        return;
+    }
     has_queue_ = false;
     state_ = State::gone;
     posted_.clear();
@@ -141,6 +144,7 @@ void Link::destroy_queue(Instant now) {
 void Link::finish(Instant now) {
     close(now, "the node is closing", true);
     destroy_queue(now);
+    state_ = State::gone;  // whatever a device still has ends with the process
 }
 
 void Link::on_deadline(Instant now) {

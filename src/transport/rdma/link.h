@@ -94,6 +94,10 @@ class Link {
     virtual void on_message(Instant now, const wire::RdmaMessage& message) = 0;
     /// The work request (of a message, or the last of a chunk) is through, and its memory may be used again.
     virtual void on_work_done(Instant now, std::uint64_t work) = 0;
+    /// What a failure counts as.
+    [[nodiscard]] virtual Counters::Number& failed_as() const {
+        return was_up_ ? context_.counters.links_broken : context_.counters.connects_failed;
+    }
     /// The state is `closing`: end what is open.
     virtual void on_closing(Instant now) = 0;
     /// The queue pair is destroyed: give back what work was still using.

@@ -24,6 +24,9 @@ constexpr std::string_view kModules[] = {"ib_core", "ib_uverbs", "rdma_cm", "rdm
 constexpr std::size_t kTextMax = 64U << 10U;
 constexpr unsigned kCapIpcLock = 14;
 constexpr std::size_t kSourceSlotsMin = 8;
+/// What connections pin beside the pools: message buffers, and with some drivers their queues. 64 KiB for each of twice
+/// 128 links (Engine::Options::links_max), and as much again.
+constexpr std::uint64_t kLinksPin = 32U << 20U;
 
 std::string trimmed(std::string_view text) {
     constexpr std::string_view kBlanks = " \t\r\n";
@@ -103,7 +106,7 @@ LockedMemory locked_memory(const std::string& root) {
 Slots half_of(Slots slots) { return {slots.landing / 2, std::max(slots.source / 2, kSourceSlotsMin)}; }
 
 Slots slots_within(std::uint64_t limit, Slots wanted, std::size_t landing_min, std::size_t devices) {
-    while ((wanted.landing + wanted.source) * kChunkSizeMax * devices > limit) {
+    while ((wanted.landing + wanted.source) * kChunkSizeMax * devices + kLinksPin > limit) {
         wanted = half_of(wanted);
         if (wanted.landing < landing_min) return {};
     }

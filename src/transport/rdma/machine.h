@@ -46,8 +46,8 @@ struct Slots {
     std::size_t source = 0;
     bool operator==(const Slots&) const = default;
 };
-/// Half of what was wanted, and half of that, until as many devices can pin them within `limit` bytes; none where
-/// that would be fewer than `landing_min` landing slots.
+/// Half of what was wanted, and half of that, until as many devices can pin them within `limit` bytes, and connections
+/// what they need besides (32 MiB); none where that would be fewer than `landing_min` landing slots.
 [[nodiscard]] Slots slots_within(std::uint64_t limit, Slots wanted, std::size_t landing_min, std::size_t devices);
 [[nodiscard]] Slots half_of(Slots slots);
 

@@ -14,13 +14,7 @@ constexpr Duration kFirstTakes = 1s;
 }  // namespace
 
 Requester::Requester(LinkContext context, ConnId conn, NodeId peer, Instant now, RequesterOwner& owner)
-    : Link(context, conn, peer, 0, now), owner_(owner), heard_(now) {}
-
-bool Requester::has(RequestId request) const {
-    const auto found = open_.find(request);
-    if (found != open_.end()) return !found->second.told;
-    return std::ranges::find(waiting_, request, &FetchOrder::request) != waiting_.end();
-}
+    : Link(context, conn, peer, kNoDevice, now), owner_(owner), heard_(now) {}
 
 // --- connecting --------------------------------------------------------------------------------
 
@@ -106,13 +100,12 @@ std::size_t Requester::slots_max() const {
 }
 
 void Requester::send_requests(Instant now) {
+    starved_ = false;
     while (state_ == State::up && !waiting_.empty() && open_.size() < slots_max() && has_send_room(open_.size() + 2)) {
         auto grant = context_.landing.grant(conn_);
         if (!grant) {
-            if (!waiting_.front().urgent) {
-                if (starved_tick_ == Instant::never()) starved_tick_ = now + kPausedTick;
-                return;
-            }
+            starved_ = !waiting_.front().urgent;
+            if (starved_) break;
             // A client waits for this one: TCP keeps a block for such.
             const RequestId request = waiting_.front().request;
             waiting_.pop_front();
@@ -123,7 +116,11 @@ void Requester::send_requests(Instant now) {
         waiting_.pop_front();
         send_request(now, std::move(order), std::move(*grant));
     }
-    starved_tick_ = Instant::never();
+    if (waiting_.empty()) {
+        waiting_tick_ = Instant::never();
+    } else if (waiting_tick_ == Instant::never()) {
+        waiting_tick_ = now + kPausedTick;
+    }
 }
 
 void Requester::send_request(Instant now, FetchOrder order, Grant grant) {
@@ -254,9 +251,13 @@ void Requester::on_deadline(Instant now) {
         begin_cancel(now, request, open);
         if (state_ != State::up) return;
     }
-    if (now >= starved_tick_) {
-        starved_tick_ = now + kPausedTick;
-        for (const FetchOrder& order : waiting_) owner_.on_paused(*this, order.request);
+    if (now >= waiting_tick_) {
+        waiting_tick_ = now + kPausedTick;
+        // Or the peer has all the slots that it may: also for requests that were cancelled and end behind the others.
+        const bool at_work = now < heard_ + context_.options.cancel_grace;
+        for (const FetchOrder& order : waiting_) {
+            if (starved_ || at_work) owner_.on_paused(*this, order.request);
+        }
     }
     if (now >= alive_tick_) {
         alive_tick_ = Instant::never();
@@ -278,11 +279,11 @@ Instant Requester::next_deadline() const {
         next = std::min(next, due);
     }
     if (!in_use()) next = std::min(next, last_used_ + context_.options.idle);
-    return std::min({next, starved_tick_, alive_tick_});
+    return std::min({next, waiting_tick_, alive_tick_});
 }
 
 void Requester::on_closing(Instant) {
-    starved_tick_ = alive_tick_ = Instant::never();
+    waiting_tick_ = alive_tick_ = Instant::never();
     for (FetchOrder& order : std::exchange(waiting_, {})) {
         owner_.on_fetch_end(*this, order.request, FetchEnd::link_lost, {});
     }

@@ -35,9 +35,7 @@ class Requester final : public Link {
     /// What was asked for is sent at once or waits here for its turn; urgent ones first.
     void fetch(Instant now, FetchOrder order);
     void cancel(Instant now, RequestId request);
-    [[nodiscard]] bool has(RequestId request) const;
     [[nodiscard]] bool in_use() const override { return !open_.empty() || !waiting_.empty(); }
-    [[nodiscard]] std::size_t granted() const { return open_.size(); }
     /// A slot may be free again.
     void go_on(Instant now) { send_requests(now); }
     static constexpr Duration kPausedTick = 100ms;
@@ -82,7 +80,8 @@ class Requester final : public Link {
     std::map<RequestId, Open> open_;
     std::deque<FetchOrder> waiting_;
     std::uint64_t works_ = 0;
-    Instant starved_tick_ = Instant::never();  // requests wait though the peer would take them: no slot is free
+    bool starved_ = false;                     // the peer would take more, and no slot is free
+    Instant waiting_tick_ = Instant::never();  // of those in waiting_
     Instant alive_tick_ = Instant::never();    // of those that the peer works at
     Instant heard_;              // the last end of a request
     Duration usual_{};           // from request to end, smoothed

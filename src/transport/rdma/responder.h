@@ -62,6 +62,9 @@ class Responder final : public Link {
     void on_work_done(Instant now, std::uint64_t work) override;
     void on_closing(Instant now) override;
     void on_queue_gone(Instant now) override;
+    [[nodiscard]] Counters::Number& failed_as() const override {
+        return proven_ ? Link::failed_as() : context_.counters.greetings_refused;
+    }
     void on_proof(Instant now, const wire::RdmaProof& proof);
     void on_request(Instant now, const wire::RdmaRequest& request);
     void on_cancel(Instant now, const wire::RdmaCancel& cancel);

@@ -1,5 +1,6 @@
 #include "transport/rdma/transport.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "transport/rdma/driver.h"
@@ -22,10 +23,7 @@ struct RdmaTransport::Impl {
 
     void note_devices(std::vector<rdma::Device> now) {
         devices = std::move(now);
-        const bool any = options.listen.host == "0.0.0.0" || options.listen.host == "::";
-        advertised.host = rdma::host_to_advertise(
-            devices, !options.advertise.empty() ? options.advertise : any ? std::string() : options.listen.host,
-            leads_to);
+        advertised.host = rdma::host_to_advertise(devices, options.advertise, options.listen.host, leads_to);
     }
 
     /// Runs `job(engine, now)` on the rdma thread.
@@ -96,6 +94,8 @@ std::size_t RdmaTransport::source_slots() const { return impl_->source_slots; }
 void RdmaTransport::connect(NodeId peer, const Endpoint& address) {
     impl_->order([peer, address](Engine& engine, Instant now) { engine.connect(now, peer, address); });
 }
+
+bool RdmaTransport::any_device() const { return std::ranges::any_of(impl_->devices, &rdma::Device::active); }
 
 void RdmaTransport::fetch(FetchOrder order) {
     FR_ASSERT(order.request != 0 && order.sink);

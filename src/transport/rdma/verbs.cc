@@ -31,8 +31,11 @@ std::string_view name_of(LinkLayer layer) {
     return "?";
 }
 
-std::string host_to_advertise(const std::vector<Device>& devices, const std::string& configured,
-                              std::optional<DeviceIndex>& leads_to) {
+std::string host_to_advertise(const std::vector<Device>& devices, const std::string& advertise,
+                              const std::string& listening, std::optional<DeviceIndex>& leads_to) {
+    const bool any_of_four = listening == "0.0.0.0";
+    const bool any = any_of_four || listening == "::";
+    const std::string configured = !advertise.empty() ? advertise : any ? std::string() : listening;
     const std::string wanted = as_numbers(configured);
     for (DeviceIndex i = 0; i < devices.size(); ++i) {
         const auto& has = devices[i].addresses;
@@ -41,7 +44,10 @@ std::string host_to_advertise(const std::vector<Device>& devices, const std::str
     for (DeviceIndex i = 0; i < devices.size(); ++i) {
         if (!devices[i].active) continue;
         if (!configured.empty() && (!leads_to || *leads_to == i)) return configured;
-        if (configured.empty() && !devices[i].addresses.empty()) return devices[i].addresses.front();
+        if (!configured.empty()) continue;
+        for (const std::string& has : devices[i].addresses) {
+            if (!any_of_four || has.find(':') == std::string::npos) return has;
+        }
     }
     return {};
 }

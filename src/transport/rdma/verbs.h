@@ -21,6 +21,8 @@ namespace fastreg::transport::rdma {
 using ConnId = std::uint64_t;
 /// Position in devices(); one that was removed keeps its place.
 using DeviceIndex = std::size_t;
+/// Of a connection whose address is not resolved yet.
+constexpr DeviceIndex kNoDevice = SIZE_MAX;
 
 enum class LinkLayer : std::uint8_t { infiniband, roce, iwarp };
 [[nodiscard]] std::string_view name_of(LinkLayer layer);
@@ -35,12 +37,13 @@ struct Device {
     bool operator==(const Device&) const = default;
 };
 
-/// Where peers connect to; empty: nowhere. `configured` as long as the device it leads to is active, or, where it never
-/// led to one (it is translated on the way), any. Without one configured the first address of the first active device
-/// that has one. `leads_to`: the device that had the address when it was looked for; kept by the caller from call to
-/// call, since a device that is down or gone may lose its addresses.
-[[nodiscard]] std::string host_to_advertise(const std::vector<Device>& devices, const std::string& configured,
-                                            std::optional<DeviceIndex>& leads_to);
+/// Where peers connect to; empty: nowhere. `advertise`, or else the one address that is listened on, as long as the
+/// device it leads to is active, or, where it never led to one (it is translated on the way), any. With neither
+/// (`listening` is 0.0.0.0 or ::) the first address that is listened on, of the first active device that has one.
+/// `leads_to`: the device that had the address when it was looked for; kept by the caller from call to call, since a
+/// device that is down or gone may lose its addresses.
+[[nodiscard]] std::string host_to_advertise(const std::vector<Device>& devices, const std::string& advertise,
+                                            const std::string& listening, std::optional<DeviceIndex>& leads_to);
 
 /// Whose memory a connection's queue pair can reach (two protection domains): a requester's is where peers
 /// write, a responder's is read from only. So a peer that connects here reaches no writable slot.
@@ -147,8 +150,9 @@ class Verbs {
     /// Everything posted completes as flushed, and what peers send arrives nowhere.
     virtual void to_error(ConnId conn) = 0;
     virtual void disconnect(ConnId conn) = 0;
-    /// After it returns no peer can write through this connection any more: the proof that frees slots.
-    virtual void destroy_queue(ConnId conn) = 0;
+    /// Once it returned true no peer can write through this connection any more: the proof that frees slots. False: the
+    /// device did not let go of the queue pair; try again.
+    [[nodiscard]] virtual bool destroy_queue(ConnId conn) = 0;
     virtual void close(ConnId conn) = 0;
 };
 

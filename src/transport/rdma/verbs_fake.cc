@@ -251,6 +251,8 @@ Status FakeVerbs::post_message(ConnId id, ByteView message, std::uint64_t work) 
 
 Status FakeVerbs::post_chunk(ConnId id, const ChunkWrite& write, ByteView done, std::uint64_t work) {
     Conn& conn = conns_.at(id);
+    // Soft iWARP may still read the source of an unsignalled write when the message behind it is done.
+    FR_ASSERT(write.signal_writes || devices_.front().layer != LinkLayer::iwarp);
     for (std::uint64_t at = 0; at < write.bytes; at += write.segment) {
         if (conn.sends_left == 0) return fail(Errc::internal, "the send queue is full");
         Packet packet;
@@ -383,9 +385,11 @@ void FakeVerbs::disconnect(ConnId id) {
     }
 }
 
-void FakeVerbs::destroy_queue(ConnId id) {
+bool FakeVerbs::destroy_queue(ConnId id) {
+    if (queues_kept_) return false;
     ends_.emplace_back(id, "destroy");
     if (Conn* conn = find(id)) conn->has_queue = false;
+    return true;
 }
 
 void FakeVerbs::close(ConnId id) {

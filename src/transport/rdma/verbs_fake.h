@@ -80,6 +80,8 @@ class FakeVerbs final : public Verbs {
     void remove_device();
     /// The next register_memory() fails as with a low RLIMIT_MEMLOCK.
     void deny_memory() { memory_denied_ = true; }
+    /// Queue pairs cannot be destroyed meanwhile.
+    void keep_queues(bool on) { queues_kept_ = on; }
     [[nodiscard]] std::vector<ConnId> connections() const;
 
     [[nodiscard]] const std::vector<Device>& devices() const override { return devices_; }
@@ -106,7 +108,7 @@ class FakeVerbs final : public Verbs {
     Status post_chunk(ConnId conn, const ChunkWrite& write, ByteView done, std::uint64_t work) override;
     void to_error(ConnId conn) override;
     void disconnect(ConnId conn) override;
-    void destroy_queue(ConnId conn) override;
+    [[nodiscard]] bool destroy_queue(ConnId conn) override;
     void close(ConnId conn) override;
 
   private:
@@ -142,6 +144,7 @@ class FakeVerbs final : public Verbs {
     std::size_t slot_size_ = 0;
     std::uint32_t key_;
     bool memory_denied_ = false;
+    bool queues_kept_ = false;
     bool removed_ = false;
     std::string listening_;
     std::map<ConnId, Conn> conns_;
