@@ -169,4 +169,16 @@ struct RdmaWorld {
     std::vector<std::unique_ptr<RdmaNode>> nodes;
 };
 
+/// A asks B, which serves pattern(kBigChunk).
+struct Pair : RdmaWorld {
+    explicit Pair(const std::function<void(Engine::Options&)>& adjust = {}, LinkLayer layer = LinkLayer::roce)
+        : a(add(1, adjust, layer)), b(add(2, adjust, layer)) {
+        b.file = std::make_shared<MemoryFile>(pattern(kBigChunk));
+        connect(a, b);
+        REQUIRE(a.ups == 1);
+    }
+    RdmaNode& a;
+    RdmaNode& b;
+};
+
 }  // namespace fastreg::transport::rdma::test

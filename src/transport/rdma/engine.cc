@@ -18,7 +18,7 @@ constexpr std::size_t kCmEventsAtOnce = 32;
 /// The time of birth tells a file from one that was removed and whose number the file system gave out again.
 std::optional<FileIdentity> identity_of(int fd) {
     struct statx about {};
-    if (::statx(fd, "", AT_EMPTY_PATH, STATX_INO | STATX_BTIME, &about) != 0) return std::nullopt;
+    if (::statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO | STATX_BTIME, &about) != 0) return std::nullopt;
     const bool born = (about.stx_mask & STATX_BTIME) != 0;
     return FileIdentity{std::uint64_t{about.stx_dev_major} << 32U | about.stx_dev_minor, about.stx_ino,
                         born ? about.stx_btime.tv_sec : 0, born ? about.stx_btime.tv_nsec : 0};

@@ -148,6 +148,13 @@ Duration Requester::patience() const {
     return std::clamp(usual_ * 20, context_.options.request_timeout, context_.options.request_timeout_max);
 }
 
+/// As long as others end, the peer is at work and a cancelled one's turn comes; but come it must.
+Instant Requester::end_due(const Open& open) const {
+    if (!open.cancelled) return open.deadline;
+    return std::min(std::max(open.deadline, heard_ + context_.options.cancel_grace),
+                    open.deadline + context_.options.send_timeout);
+}
+
 Instant Requester::late_at(const Open& open) const {
     const Duration usual = usual_ * kUsualTimes;
     return open.sent + (open.bytes > usual_bytes_ ? std::max(usual, Duration(kFirstTakes)) : usual);
@@ -239,12 +246,11 @@ void Requester::on_deadline(Instant now) {
     Link::on_deadline(now);
     if (state_ != State::up) return;
     for (auto& [request, open] : open_) {
-        if (now < open.deadline) continue;
+        if (now < end_due(open)) continue;
         if (open.cancelled) {
-            // As long as others end, the peer is at work and this one's turn comes.
-            if (now < heard_ + context_.options.cancel_grace) continue;
-            return close(now, "the peer did not end a cancelled request within " +
-                                  std::to_string(millis_of(context_.options.cancel_grace)) + " ms");
+            const Duration took = now - open.deadline + context_.options.cancel_grace;
+            return close(now, "the peer did not end a cancelled request within " + std::to_string(millis_of(took)) +
+                                  " ms");
         }
         ++context_.counters.timeouts;
         tell(request, open, FetchEnd::link_lost);
@@ -273,11 +279,7 @@ void Requester::on_deadline(Instant now) {
 Instant Requester::next_deadline() const {
     Instant next = Link::next_deadline();
     if (state_ != State::up) return next;
-    for (const auto& [request, open] : open_) {
-        const Instant due = open.cancelled ? std::max(open.deadline, heard_ + context_.options.cancel_grace)
-                                           : open.deadline;
-        next = std::min(next, due);
-    }
+    for (const auto& [request, open] : open_) next = std::min(next, end_due(open));
     if (!in_use()) next = std::min(next, last_used_ + context_.options.idle);
     return std::min({next, waiting_tick_, alive_tick_});
 }

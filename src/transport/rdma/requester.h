@@ -70,6 +70,8 @@ class Requester final : public Link {
     void begin_cancel(Instant now, RequestId request, Open& open);
     void tell(RequestId request, Open& open, FetchEnd end, Block block = {});
     [[nodiscard]] Duration patience() const;
+    /// When its end, or that of its cancel, must have come.
+    [[nodiscard]] Instant end_due(const Open& open) const;
     /// From when on a request is silent.
     [[nodiscard]] Instant late_at(const Open& open) const;
     [[nodiscard]] std::size_t slots_max() const;
