@@ -20,6 +20,7 @@ from harness import FASTREG, Skip, check  # noqa: E402
 # Made by debootstrap, in half a minute to two; the real one comes from a registry that tests do not ask.
 BASE = os.environ.get("FASTREG_BASE_IMAGE", "/var/cache/fastreg/bookworm-slim.tar")
 BASE_DAYS = 14
+DEVICES = "/dev/infiniband"
 
 
 def run(*command, env=None, timeout=240, code=0, **more):
@@ -57,7 +58,10 @@ def base_tar():
 
 
 class Engine:
-    """`network`: "own" has a loopback and Docker's bridges and reaches nobody; "host" is for builds, which call apt."""
+    """Where this machine has no RDMA devices the engine sees files of devices that nothing is behind, so that command
+    lines which name them can be run as they are written.
+
+    `network`: "own" has a loopback and Docker's bridges and reaches nobody; "host" is for builds, which call apt."""
 
     def __init__(self, root, network):
         self.root = root
@@ -73,7 +77,11 @@ class Engine:
         for program in ("dockerd", "unshare", "nsenter"):
             if not shutil.which(program):
                 raise Skip(f"no engine can start here: there is no {program}")
-        inside = 'ip link set lo up; mkdir -p /run/containerd; mount -t tmpfs none /run/containerd; exec dockerd "$@"'
+        inside = "set -e; ip link set lo up; mkdir -p /run/containerd; mount -t tmpfs none /run/containerd; "
+        if not os.path.exists(DEVICES):
+            inside += (f"mkdir -p {DEVICES}; mount -t tmpfs -o mode=755 none {DEVICES}; "
+                       f"mknod -m 666 {DEVICES}/uverbs0 c 231 192; mknod -m 666 {DEVICES}/rdma_cm c 10 58; ")
+        inside += 'exec dockerd "$@"'
         with open(f"{root}/dockerd.log", "a") as log:
             self.process = subprocess.Popen(
                 ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
