@@ -119,14 +119,13 @@ Status Node::open_mesh() {
     options.blocks = std::max<std::size_t>(8, config_.recv_pool / kBlockSize);
     options.requests_in_max = config_.limits.inbound_requests_per_peer;
     options.links_max = files_.links;
-    if (config_.rdma.enabled) options.rdma = rdma_options();
+    if (config_.rdma.enabled) options.rdma = rdma_options(config_.rdma);
     mesh_ = std::make_unique<Mesh>(loop_, std::move(options), metrics_);
     FR_TRY(mesh_->listen());
     return {};
 }
 
-transport::RdmaTransport::Options Node::rdma_options() const {
-    const config::Rdma& rdma = config_.rdma;
+transport::RdmaTransport::Options Node::rdma_options(const config::Rdma& rdma) {
     transport::RdmaTransport::Options options;
     options.listen = {rdma.listen_addr, static_cast<std::uint16_t>(rdma.listen_port)};
     options.advertise = rdma.advertise_addr;

@@ -34,13 +34,15 @@ class Node {
     /// Serves until SIGTERM, SIGINT or `leave`.
     [[nodiscard]] Status run();
 
+    /// What the keys rdma.* mean for the transport.
+    [[nodiscard]] static transport::RdmaTransport::Options rdma_options(const config::Rdma& rdma);
+
   private:
     enum class State { starting, alive, stopping, leaving };
 
     [[nodiscard]] Status start();
     [[nodiscard]] Status open_store();
     [[nodiscard]] Status open_mesh();
-    [[nodiscard]] transport::RdmaTransport::Options rdma_options() const;
     [[nodiscard]] Status open_fronts();
     [[nodiscard]] Status announce();
     void take_down();

@@ -112,8 +112,9 @@ class Router::FromRdma final : public rdma::RdmaEvents {
         log::debug("rdma.link_up", {{"peer", peer.brief()}});
     }
     void on_devices() override {
-        // What failed while this node had no device says nothing of its peers.
-        if (r_.rdma_->any_device()) {
+        // What failed while a device of this node was down says nothing of the peers.
+        const std::size_t before = std::exchange(r_.devices_, r_.rdma_->active_devices());
+        if (r_.devices_ > before) {
             for (auto& [id, peer] : r_.peers_) {
                 peer.retry_at = {};
                 peer.retry_after = {};
@@ -163,7 +164,7 @@ Road Router::road_with(NodeId peer) const {
 }
 
 void Router::try_rdma(NodeId id) {
-    if (rdma_ == nullptr || !rdma_->any_device()) return;
+    if (rdma_ == nullptr || rdma_->active_devices() == 0) return;
     const Endpoint address = options_.rdma_of(id);
     if (address.empty()) return;
     Peer& peer = peers_[id];

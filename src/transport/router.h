@@ -22,8 +22,8 @@ class RdmaRoad {
     virtual ~RdmaRoad() = default;
     /// Makes a link to ask `peer`: on_link_up or on_link_down follows, unless there is one.
     virtual void connect(NodeId peer, const Endpoint& address) = 0;
-    /// Whether this node has a device that works: no connection is tried without one.
-    [[nodiscard]] virtual bool any_device() const = 0;
+    /// How many devices of this node work: no connection is tried without one.
+    [[nodiscard]] virtual std::size_t active_devices() const = 0;
     /// Over the link to order.from; link_lost when there is none.
     virtual void fetch(FetchOrder order) = 0;
     virtual void cancel_fetch(NodeId from, RequestId request) = 0;
@@ -66,7 +66,10 @@ class Router final : public DataTransport {
     [[nodiscard]] rdma::RdmaEvents& rdma_events();
     /// Once, before anything is sent. Without RDMA all goes by TCP.
     void set_tcp(DataTransport* tcp) { tcp_ = tcp; }
-    void set_rdma(RdmaRoad* rdma) { rdma_ = rdma; }
+    void set_rdma(RdmaRoad* rdma) {
+        rdma_ = rdma;
+        devices_ = rdma->active_devices();
+    }
 
     /// What the next chunk asked of `peer` takes.
     [[nodiscard]] Road road_to(NodeId peer) const;
@@ -109,6 +112,7 @@ class Router final : public DataTransport {
     const Options options_;
     DataTransport* tcp_ = nullptr;
     RdmaRoad* rdma_ = nullptr;
+    std::size_t devices_ = 0;  // that worked when they were last told of
     std::unique_ptr<FromTcp> from_tcp_;
     std::unique_ptr<FromRdma> from_rdma_;
     std::map<NodeId, Peer> peers_;

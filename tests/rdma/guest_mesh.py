@@ -146,10 +146,10 @@ def lines_of(node, event):
     return re.findall(r"^.*\b%s\b.*$" % re.escape(event), node.log_text(), re.M)
 
 
-# What may pass without a byte: a peer is dropped after 2 s of silence and dialled again after 1 s. An emulator on
-# busy processors needs its time, too.
-STALL = 2 + 1 + 1
-SLOW = 2
+# What may pass without a byte: a peer is dropped after 2 s of silence, and a second more. An emulator on busy
+# processors needs its time, too.
+STALL = 2 + 1
+SLOW = 1
 
 
 def by_rdma_again(source, puller):

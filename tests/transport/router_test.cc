@@ -29,9 +29,9 @@ class PlayedRdma final : public RdmaRoad {
     void refuse(NodeId, const wire::Busy& busy) override { refused.push_back(busy.request); }
     void refuse(NodeId, const wire::NotHere& absent) override { refused.push_back(absent.request); }
     void drop(NodeId peer, const std::string&) override { dropped.push_back(peer); }
-    [[nodiscard]] bool any_device() const override { return device; }
+    [[nodiscard]] std::size_t active_devices() const override { return devices; }
 
-    bool device = true;
+    std::size_t devices = 1;
     std::vector<std::pair<NodeId, Endpoint>> connects;
     std::vector<RequestId> fetched, cancelled, served, refused;
     std::vector<NodeId> dropped;
@@ -176,19 +176,24 @@ TEST_CASE("without a device of its own a node tries no peer, and with one again 
     rig.all_up();
     rdma::RdmaEvents& events = rig.router.rdma_events();
     events.on_link_down(node(2), "the RDMA device was removed", false);
-    rig.rdma.device = false;
+    rig.rdma.devices = 0;
     events.on_devices();
     rig.now = rig.now + Router::kRetryLongest;
     rig.router.fetch(rig.order(1));
     CHECK(rig.rdma.connects.empty());
-    rig.rdma.device = true;
+    rig.rdma.devices = 1;
+    events.on_devices();
     rig.router.fetch(rig.order(2));
     REQUIRE(rig.rdma.connects.size() == 1);
     events.on_link_down(node(2), "no answer", false);
     rig.router.fetch(rig.order(3));
     CHECK(rig.rdma.connects.size() == 1);  // it waits
-    events.on_devices();                   // the port was down, and is up
+    events.on_devices();                   // an address came or went
     rig.router.fetch(rig.order(4));
+    CHECK(rig.rdma.connects.size() == 1);
+    rig.rdma.devices = 2;
+    events.on_devices();  // the port of another device was down, and is up
+    rig.router.fetch(rig.order(5));
     CHECK(rig.rdma.connects.size() == 2);
 }
 

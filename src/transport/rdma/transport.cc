@@ -95,7 +95,9 @@ void RdmaTransport::connect(NodeId peer, const Endpoint& address) {
     impl_->order([peer, address](Engine& engine, Instant now) { engine.connect(now, peer, address); });
 }
 
-bool RdmaTransport::any_device() const { return std::ranges::any_of(impl_->devices, &rdma::Device::active); }
+std::size_t RdmaTransport::active_devices() const {
+    return static_cast<std::size_t>(std::ranges::count(impl_->devices, true, &rdma::Device::active));
+}
 
 void RdmaTransport::fetch(FetchOrder order) {
     FR_ASSERT(order.request != 0 && order.sink);

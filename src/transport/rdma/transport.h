@@ -51,7 +51,7 @@ class RdmaTransport final : public RdmaRoad {
     [[nodiscard]] std::size_t source_slots() const;
 
     void connect(NodeId peer, const Endpoint& address) override;
-    [[nodiscard]] bool any_device() const override;
+    [[nodiscard]] std::size_t active_devices() const override;
     void fetch(FetchOrder order) override;
     void cancel_fetch(NodeId from, RequestId request) override;
     void serve(ServeOrder order) override;
