@@ -15,12 +15,11 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 sys.path[:0] = [os.path.join(ROOT, "tests", "integration"), os.path.join(ROOT, "tests", "clients")]
-from engine import DEVICES, Engine, base_tar, run  # noqa: E402
+from engine import DEVICES, HAD_DEVICES, Engine, base_tar, run  # noqa: E402
 from harness import FASTREG, check, equal, run_cases, until  # noqa: E402
 from test_clients import Image  # noqa: E402
 
 COMPOSE = f"{ROOT}/docker-compose.rdma.yml"
-HAD_DEVICES = os.path.exists(DEVICES)
 IPC_LOCK = 1 << 14
 
 
