@@ -8,6 +8,7 @@
 #include <ctime>
 #include <optional>
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "transport/rdma/ibverbs_impl.h"
 
@@ -100,7 +101,10 @@ bool IbVerbs::Impl::drop_queue(Conn& conn) {
         // Not rdma_destroy_qp(), which hides how it ended. A device that was removed took its queue pairs with it.
         const int failed = ibv_destroy_qp(conn.cm->qp);
         if (failed != 0 && failed != EIO && failed != ENODEV) {
-            log::warn("rdma.queue_kept", {{"device", devices[conn.device].name}, {"why", std::strerror(failed)}});
+            if (const auto more = queue_kept.pass(monotonic_now())) {  // it is tried again and again
+                log::warn("rdma.queue_kept",
+                          {{"device", devices[conn.device].name}, {"why", std::strerror(failed)}, {"more", *more}});
+            }
             return false;
         }
         conn.cm->qp = nullptr;

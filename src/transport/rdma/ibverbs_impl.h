@@ -112,6 +112,7 @@ struct IbVerbs::Impl {
     std::function<void(DeviceIndex)> on_released;
     bool none_left = false;       // of the devices
     RareLine new_device;
+    RareLine queue_kept;
 
     ~Impl();
 
