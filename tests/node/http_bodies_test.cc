@@ -11,7 +11,7 @@ TEST_CASE("bodies arrive whole, by length and by chunks, however they are cut") 
     Served served(echo_body);
     const std::string body = pattern(3'000'000);
     {
-        Client client(served.port());
+        HttpClient client(served.port());
         REQUIRE(client.send("PUT /x HTTP/1.1\r\nHost: t\r\nContent-Length: 3000000\r\n\r\n"));
         std::thread sender([&] { CHECK(client.send(body)); });
         const std::string back = client.read_body(body.size());
@@ -21,7 +21,7 @@ TEST_CASE("bodies arrive whole, by length and by chunks, however they are cut") 
         CHECK(client.ask("PUT /x HTTP/1.1\r\nHost: t\r\nContent-Length: 0\r\n\r\n").status == 200);
     }
     for (const std::size_t chunk : {1000U, 65536U, 1'000'000U}) {
-        Client client(served.port());
+        HttpClient client(served.port());
         std::string text = "PATCH /x HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n";
         for (std::size_t at = 0; at < body.size(); at += chunk) {
             const std::string piece = body.substr(at, chunk);
@@ -37,7 +37,7 @@ TEST_CASE("bodies arrive whole, by length and by chunks, however they are cut") 
 
 TEST_CASE("a client that waits for 100 Continue is told to go on, once") {
     Served served(echo_body);
-    Client client(served.port());
+    HttpClient client(served.port());
     REQUIRE(
         client.send("PUT /x HTTP/1.1\r\nHost: t\r\nExpect: 100-continue\r\nContent-Length: "
                     "5\r\n\r\n"));
@@ -53,7 +53,7 @@ TEST_CASE("an answer before the body reaches a client that is still sending") {
         head.status = 403;
         exchange->respond(head, "no writes here");
     });
-    Client client(served.port());
+    HttpClient client(served.port());
     REQUIRE(client.send("PUT /x HTTP/1.1\r\nHost: t\r\nContent-Length: 8000000\r\n\r\n"));
     const std::string body = pattern(4'000'000);
     CHECK(client.send(body));
@@ -67,7 +67,7 @@ TEST_CASE("an answer before the body reaches a client that is still sending") {
 
 TEST_CASE("a small unread body does not cost the connection") {
     Served served(echo_path);
-    Client client(served.port());
+    HttpClient client(served.port());
     CHECK(client.ask("DELETE /a HTTP/1.1\r\nHost: t\r\nContent-Length: 2\r\n\r\n{}").body == "/a");
     CHECK(client.ask(get("/b")).body == "/b");
 }
@@ -80,14 +80,14 @@ TEST_CASE("a body over the limit is refused, announced or not") {
             exchange->respond(head, "x");
         });
     });
-    Client announced(served.port());
+    HttpClient announced(served.port());
     CHECK(announced.ask("PUT / HTTP/1.1\r\nHost: t\r\nContent-Length: 1001\r\n\r\n").status == 413);
-    Client chunked(served.port());
+    HttpClient chunked(served.port());
     CHECK(chunked
               .ask("PUT / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n7d0\r\n" +
                    std::string(2000, 'x') + "\r\n0\r\n\r\n")
               .status == 413);
-    Client fits(served.port());
+    HttpClient fits(served.port());
     CHECK(fits.ask("PUT / HTTP/1.1\r\nHost: t\r\nContent-Length: 1000\r\n\r\n" +
                    std::string(1000, 'x'))
               .status == 200);
@@ -112,7 +112,7 @@ TEST_CASE("a consumer that pauses stops the client, and nothing is lost") {
         exchange->read_body(sink);
         held.handle()(std::move(exchange));
     });
-    Client client(served.port());
+    HttpClient client(served.port());
     const std::string body = pattern(64'000'000);
     REQUIRE(client.send("PUT /x HTTP/1.1\r\nHost: t\r\nContent-Length: 64000000\r\n\r\n"));
     const std::size_t sent = client.send_some(body, 300);
@@ -150,7 +150,7 @@ TEST_CASE("a body that breaks off gives what came, then says so") {
             exchange->read_body(sink);
             held.handle()(std::move(exchange));
         });
-        Client client(served.port());
+        HttpClient client(served.port());
         REQUIRE(client.send(chunked ? "PATCH / HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: "
                                       "chunked\r\n\r\n64\r\nabcde"
                                     : "PATCH / HTTP/1.1\r\nHost: t\r\nContent-Length: "
@@ -167,9 +167,9 @@ TEST_CASE("many uploads share few blocks, and a slow one does not stop the other
     options.body_blocks = 2;
     Served served(echo_body, options);
     // Two clients that hold a block each, and then say nothing.
-    Client slow_one(served.port());
-    Client slow_two(served.port());
-    for (Client* slow : {&slow_one, &slow_two}) {
+    HttpClient slow_one(served.port());
+    HttpClient slow_two(served.port());
+    for (HttpClient* slow : {&slow_one, &slow_two}) {
         REQUIRE(slow->send("PUT / HTTP/1.1\r\nHost: t\r\nContent-Length: 10\r\n\r\nab"));
     }
     ::usleep(100'000);
@@ -177,7 +177,7 @@ TEST_CASE("many uploads share few blocks, and a slow one does not stop the other
     std::atomic<int> good = 0;
     for (int i = 0; i < 8; ++i) {
         threads.emplace_back([&] {
-            Client client(served.port());
+            HttpClient client(served.port());
             const std::string body = pattern(700'000);
             (void)client.send("PUT / HTTP/1.1\r\nHost: t\r\nContent-Length: 700000\r\n\r\n");
             (void)client.send(body);

@@ -20,7 +20,7 @@ TEST_CASE("files leave whole, in ranges, and in several pieces") {
                               {{"<", opened, 5, 10}, {"|", opened, 100, 10}, {">", nullptr, 0, 0}});
         }
     });
-    Client client(served.port());
+    HttpClient client(served.port());
     REQUIRE(client.send(get("/all")));
     CHECK(client.read_body(20'000'000) == pattern(20'000'000));
     REQUIRE(client.send(get("/range")));
@@ -39,7 +39,7 @@ TEST_CASE("a file that is not in the page cache is read beside the io thread") {
     Served served([&](const std::shared_ptr<Exchange>& exchange) {
         exchange->respond(ok_head(), {{"", opened, 1000, 7'999'000}});
     });
-    Client client(served.port());
+    HttpClient client(served.port());
     REQUIRE(client.send(get("/")));
     CHECK(client.read_body(7'999'000) == pattern(7'999'000, 1000));
 }
@@ -56,7 +56,7 @@ TEST_CASE("a file that is shorter than the answer cuts the connection") {
         exchange->on_file_failed([&] { ++told; });
         exchange->respond(ok_head(), {{"", opened, 0, 20'000}});
     });
-    Client client(served.port());
+    HttpClient client(served.port());
     REQUIRE(client.send(get("/")));
     CHECK(client.read_body(20'000) == pattern(10'000));
     CHECK(client.at_end());
@@ -76,7 +76,7 @@ TEST_CASE("a client that goes away is no reason to doubt the file it was given")
         exchange->respond(ok_head(), {{"", opened, 0, 30'000'000}});
     });
     {
-        Client client(served.port());
+        HttpClient client(served.port());
         REQUIRE(client.send(get("/")));
         CHECK(client.read_body(10'000).starts_with(pattern(10'000)));
     }
@@ -95,7 +95,7 @@ TEST_CASE("eight clients read one file at once, each all of it") {
     std::vector<std::thread> threads;
     for (int i = 0; i < 8; ++i) {
         threads.emplace_back([&] {
-            Client client(served.port());
+            HttpClient client(served.port());
             (void)client.send(get("/"));
             if (client.read_body(file.size()) == wanted) ++good;
         });
@@ -112,7 +112,7 @@ TEST_CASE("a growing file is sent as far as it is allowed, never further") {
     Held held;
     std::atomic<std::uint64_t> told = 0;
     Served served(held.handle());
-    Client client(served.port());
+    HttpClient client(served.port());
     REQUIRE(client.send(get("/")));
     held.with([&](Exchange& exchange) {
         exchange.respond_growing(ok_head(), 1000, 3'000'000, [&](std::uint64_t at) { told = at; });
@@ -147,7 +147,7 @@ TEST_CASE("a growing file that fails is an error before the first byte, a cut af
     {
         Held held;
         Served served(held.handle());
-        Client client(served.port());
+        HttpClient client(served.port());
         REQUIRE(client.send(get("/")));
         held.with([&](Exchange& exchange) {
             exchange.respond_growing(ok_head(), 0, 100'000);
@@ -162,7 +162,7 @@ TEST_CASE("a growing file that fails is an error before the first byte, a cut af
     {
         Held held;
         Served served(held.handle());
-        Client client(served.port());
+        HttpClient client(served.port());
         REQUIRE(client.send(get("/")));
         held.with([&](Exchange& exchange) {
             exchange.respond_growing(ok_head(), 0, 100'000);
@@ -179,7 +179,7 @@ TEST_CASE("a growing file that fails is an error before the first byte, a cut af
         // Announcing the end too early is our own defect; the client must not take it for the blob.
         Held held;
         Served served(held.handle());
-        Client client(served.port());
+        HttpClient client(served.port());
         REQUIRE(client.send(get("/")));
         held.with([&](Exchange& exchange) {
             exchange.respond_growing(ok_head(), 0, 100'000);

@@ -17,7 +17,7 @@ TEST_CASE("the end of a request tells the status of its own answer, and none whe
         if (answers) return exchange->respond(head, "no");
         waits.set(true);
     });
-    Client client(served.port());
+    HttpClient client(served.port());
     REQUIRE(client.send(get("/answered")));
     CHECK(client.answer().status == 404);
     CHECK(first.wait() == 404);
@@ -32,7 +32,7 @@ TEST_CASE("a client that goes away is noticed, and late calls are harmless") {
     const auto opened = file.open();
     Held held;
     Served served(held.handle());
-    Client client(served.port());
+    HttpClient client(served.port());
     REQUIRE(client.send(get("/")));
     held.with([&](Exchange& exchange) {
         exchange.respond(ok_head(), {{"", opened, 0, 50'000'000}});
@@ -59,12 +59,12 @@ TEST_CASE("slow and silent clients are sent away in time") {
     options.idle_deadline = 300ms;
     options.progress_deadline = 300ms;
     Served served(echo_body, options);
-    Client silent(served.port());
-    Client slow_head(served.port());
+    HttpClient silent(served.port());
+    HttpClient slow_head(served.port());
     REQUIRE(slow_head.send("GET / HTTP/1.1\r\nHo"));
-    Client slow_body(served.port());
+    HttpClient slow_body(served.port());
     REQUIRE(slow_body.send("PUT / HTTP/1.1\r\nHost: t\r\nContent-Length: 9\r\n\r\nabc"));
-    Client idle(served.port());
+    HttpClient idle(served.port());
     CHECK(idle.ask(get("/")).status == 200);
 
     CHECK(silent.at_end());
@@ -72,7 +72,7 @@ TEST_CASE("slow and silent clients are sent away in time") {
     CHECK(slow_body.answer().status == 400);  // the handler's answer to a body that stopped
     CHECK(idle.at_end());
     // A head that trickles is not progress.
-    Client trickle(served.port());
+    HttpClient trickle(served.port());
     int sent = 0;
     while (sent < 100 && trickle.send("G")) {
         ++sent;
@@ -90,7 +90,7 @@ TEST_CASE("a client that takes nothing is cut, one that waits for us is not") {
     const auto opened = file.open();
     Held held;
     Served served(held.handle(), options);
-    Client client(served.port());
+    HttpClient client(served.port());
     REQUIRE(client.send(get("/")));
     (void)held.exchange.wait();
     ::usleep(500'000);  // nobody answered yet: that is not the client's fault
@@ -106,11 +106,11 @@ TEST_CASE("connections over the limit get a 503, and room comes back") {
     HttpOptions options;
     options.connections_per_address_max = 3;
     Served served(echo_path, options);
-    auto one = std::make_unique<Client>(served.port());
-    Client two(served.port());
-    Client three(served.port());
-    for (Client* client : {one.get(), &two, &three}) CHECK(client->ask(get("/")).status == 200);
-    Client four(served.port());
+    auto one = std::make_unique<HttpClient>(served.port());
+    HttpClient two(served.port());
+    HttpClient three(served.port());
+    for (HttpClient* client : {one.get(), &two, &three}) CHECK(client->ask(get("/")).status == 200);
+    HttpClient four(served.port());
     (void)four.send(get("/"));
     const auto refused = four.answer();
     CHECK(refused.status == 503);
@@ -118,23 +118,23 @@ TEST_CASE("connections over the limit get a 503, and room comes back") {
     CHECK(four.at_end());
     one.reset();
     REQUIRE(served.settles_at(2));
-    Client five(served.port());
+    HttpClient five(served.port());
     CHECK(five.ask(get("/")).status == 200);
 
     HttpOptions total;
     total.connections_max = 1;
     Served small(echo_path, total);
-    Client first(small.port());
+    HttpClient first(small.port());
     CHECK(first.ask(get("/")).status == 200);
-    Client second(small.port());
+    HttpClient second(small.port());
     CHECK(second.ask(get("/")).status == 503);
 }
 
 TEST_CASE("draining ends idle connections at once and busy ones with their answer") {
     Held held;
     Served served(held.handle());
-    Client idle(served.port());
-    Client busy(served.port());
+    HttpClient idle(served.port());
+    HttpClient busy(served.port());
     REQUIRE(busy.send(get("/")));
     (void)held.exchange.wait();
     REQUIRE(served.settles_at(2));
@@ -153,15 +153,15 @@ TEST_CASE("hundreds of connections come and go, and no descriptor stays") {
     {
         Served served(echo_path);
         for (int round = 0; round < 3; ++round) {
-            std::vector<std::unique_ptr<Client>> clients;
+            std::vector<std::unique_ptr<HttpClient>> clients;
             for (int i = 0; i < 200; ++i)
-                clients.push_back(std::make_unique<Client>(served.port()));
+                clients.push_back(std::make_unique<HttpClient>(served.port()));
             for (auto& client : clients) REQUIRE(client->send(get("/x")));
             for (auto& client : clients) REQUIRE(client->answer().body == "/x");
         }
         CHECK(served.settles_at(0));
         // A server that goes while clients are there cuts them.
-        Client left(served.port());
+        HttpClient left(served.port());
         CHECK(left.ask(get("/y")).status == 200);
         served.server.reset();
         CHECK(left.at_end());

@@ -9,7 +9,7 @@ using namespace fastreg::node;
 
 TEST_CASE("a connection answers one request after another, pipelined or not") {
     Served served(echo_path);
-    Client client(served.port());
+    HttpClient client(served.port());
     CHECK(client.ask(get("/a")).body == "/a");
     CHECK(client.ask(get("/b")).body == "/b");
     std::string many;
@@ -31,7 +31,7 @@ TEST_CASE("answers that come later, from another thread, keep their order") {
             exchange->post([exchange] { echo_path(exchange); });
         });
     });
-    Client client(served.port());
+    HttpClient client(served.port());
     std::string many;
     for (int i = 0; i < 20; ++i) many += get("/" + std::to_string(i));
     REQUIRE(client.send(many));
@@ -41,7 +41,7 @@ TEST_CASE("answers that come later, from another thread, keep their order") {
 
 TEST_CASE("HEAD gets the length and not the body") {
     Served served(echo_path);
-    Client client(served.port());
+    HttpClient client(served.port());
     const auto head = client.ask("HEAD /abc HTTP/1.1\r\nHost: t\r\n\r\n", true);
     CHECK(head.headers.get("Content-Length") == "4");
     CHECK(head.headers.has("Date"));
@@ -50,14 +50,14 @@ TEST_CASE("HEAD gets the length and not the body") {
 
 TEST_CASE("who asks for it is closed after the answer") {
     Served served(echo_path);
-    Client one(served.port());
+    HttpClient one(served.port());
     REQUIRE(one.send(get("/a", "Connection: close\r\n")));
     CHECK(one.read_all().ends_with("Connection: close\r\n\r\n/a"));
-    Client old(served.port());
+    HttpClient old(served.port());
     REQUIRE(old.send("GET /a HTTP/1.0\r\n\r\n"));
     CHECK(old.read_all().ends_with("/a"));
     // A client may close its half first, as `nc` does.
-    Client half(served.port());
+    HttpClient half(served.port());
     REQUIRE(half.send(get("/half")));
     half.close_sending();
     CHECK(half.read_all().ends_with("/half"));
@@ -66,13 +66,13 @@ TEST_CASE("who asks for it is closed after the answer") {
 
 TEST_CASE("what is not HTTP gets one clear answer") {
     Served served(echo_path);
-    Client tls(served.port());
+    HttpClient tls(served.port());
     REQUIRE(tls.send(std::string_view("\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 11)));
     const auto answer = tls.answer();
     CHECK(answer.status == 400);
     CHECK(answer.body.find("this port speaks plain HTTP") != std::string::npos);
     CHECK(tls.at_end());
-    Client smuggler(served.port());
+    HttpClient smuggler(served.port());
     CHECK(smuggler
               .ask("PUT / HTTP/1.1\r\nHost: t\r\nContent-Length: 3\r\nTransfer-Encoding: "
                    "chunked\r\n\r\n")
@@ -87,9 +87,9 @@ TEST_CASE("a unix socket has no remote address") {
     });
     const std::string path = "/tmp/fr-http-" + std::to_string(::getpid()) + ".sock";
     REQUIRE(served.server->listen_unix(path));
-    Client local(path);
+    HttpClient local(path);
     CHECK(local.ask(get("/")).body == "local");
-    Client remote(served.port());
+    HttpClient remote(served.port());
     CHECK(remote.ask(get("/")).body == "127.0.0.1");
 }
 
@@ -106,7 +106,7 @@ TEST_CASE("an answer whose length is wrong becomes an error, not a broken connec
         head.content_length = 100;
         exchange->respond(head, "short");
     });
-    Client client(served.port());
+    HttpClient client(served.port());
     CHECK(client.ask(get("/")).status == 500);
     CHECK(client.ask(get("/")).status == 500);
 }

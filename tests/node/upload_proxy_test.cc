@@ -39,7 +39,7 @@ TEST_CASE("a request that was passed on ends when membership takes the other nod
     Served served([&](const std::shared_ptr<Exchange>& exchange) {
         proxy_upload(exchange, holder.address, {}, [&](std::function<void(bool)> answer) { answer(++asked < 2); });
     });
-    Client client(served.port());
+    HttpClient client(served.port());
     const auto began = std::chrono::steady_clock::now();
     const auto answer = client.ask(kPut);
     CHECK(answer.status == 503);
@@ -54,7 +54,7 @@ TEST_CASE("a client that goes away takes the connection of its passed-on request
     Served served([&](const std::shared_ptr<Exchange>& exchange) {
         proxy_upload(exchange, holder.address, {});
     });
-    Client client(served.port());
+    HttpClient client(served.port());
     REQUIRE(client.send(kPut));
 
     const uv::Fd passed(::accept4(holder.listening.get(), nullptr, nullptr, SOCK_CLOEXEC));
