@@ -213,8 +213,12 @@ Status IbVerbs::connect(ConnId id, ByteView private_data) {
     Conn& conn = impl_->at(id);
     rdma_conn_param param = impl_->parameters(conn, private_data);
     std::optional<Alarm> alarm;
-    if (impl_->devices[conn.device].layer == LinkLayer::iwarp) alarm.emplace(kIwarpConnectMs);
-    if (rdma_connect(conn.cm.get(), &param) == 0) return {};
+    const bool iwarp = impl_->devices[conn.device].layer == LinkLayer::iwarp;
+    if (iwarp) alarm.emplace(kIwarpConnectMs);
+    if (rdma_connect(conn.cm.get(), &param) == 0) {
+        conn.connecting = iwarp;
+        return {};
+    }
     if (errno == EINTR) {
         return fail(Errc::timeout, "no answer within " + std::to_string(kIwarpConnectMs) + " ms");
     }
@@ -246,12 +250,14 @@ void IbVerbs::to_error(ConnId id) {
 
 void IbVerbs::disconnect(ConnId id) {
     Conn* conn = impl_->find(id);
-    if (conn != nullptr && conn->cm->qp != nullptr) (void)rdma_disconnect(conn->cm.get());
+    if (conn == nullptr || conn->cm->qp == nullptr) return;
+    conn->unwanted = conn->connecting;
+    if (!conn->connecting) (void)rdma_disconnect(conn->cm.get());
 }
 
 bool IbVerbs::destroy_queue(ConnId id) {
     Conn* conn = impl_->find(id);
-    return conn == nullptr || impl_->drop_queue(*conn);
+    return conn == nullptr || (!conn->connecting && impl_->drop_queue(*conn));
 }
 
 void IbVerbs::close(ConnId id) {

@@ -153,7 +153,11 @@ std::optional<CmEvent> IbVerbs::next_cm_event() {
                 event.why = kNewDevice;
             }
             event.device = conn->device;
-            if (event.type == Type::established) conn->established = true;
+            if (event.type != Type::address_resolved && event.type != Type::route_resolved) conn->connecting = false;
+            if (event.type == Type::established) {
+                conn->established = true;
+                if (conn->unwanted) (void)rdma_disconnect(id);
+            }
             // The way to an established peer was lost: not a failure to connect.
             if (event.type == Type::failed && conn->established) event.type = Type::disconnected;
         }

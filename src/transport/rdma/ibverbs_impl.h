@@ -95,6 +95,10 @@ struct Conn {
     std::uint32_t inline_max = 0;
     std::uint64_t sent = 0;
     bool established = false;
+    /// The kernel's iWARP connection manager is at it: a call that ends the connection would hold the thread until the
+    /// peer answers or the kernel gives up (iw_cm_disconnect and destroy_cm_id of Linux 6.1 wait; 8 s were seen).
+    bool connecting = false;
+    bool unwanted = false;  // to be disconnected once it is not
 };
 
 struct IbVerbs::Impl {

@@ -151,7 +151,7 @@ class Verbs {
     virtual void to_error(ConnId conn) = 0;
     virtual void disconnect(ConnId conn) = 0;
     /// Once it returned true no peer can write through this connection any more: the proof that frees slots. False: the
-    /// device did not let go of the queue pair; try again.
+    /// device did not let go of the queue pair, or (iWARP) the kernel is still connecting it; try again.
     [[nodiscard]] virtual bool destroy_queue(ConnId conn) = 0;
     virtual void close(ConnId conn) = 0;
 };
