@@ -213,6 +213,28 @@ def test_a_peer_that_is_stopped():
         by_rdma_again(mesh[1], mesh[3])
 
 
+def test_a_peer_that_is_stopped_while_three_pull():
+    """A busy device: each chunk takes long, but one of them ends often. No end for a second is silence."""
+    with Mesh(5, *RDMA) as mesh:
+        data = os.urandom(70 * MIB)
+        digest = mesh[1].push_blob("a/b", data)
+        Pull(mesh[2], digest).finish(data, "a second holder")
+        written = metric(mesh[1], CHUNKS_OUT)
+        pulls = [Pull(mesh[n], digest) for n in (3, 4, 5)]
+        until(lambda: metric(mesh[1], CHUNKS_OUT) > written + 8, "three pulls are under way, by RDMA from node 1")
+        mesh[1].process.send_signal(signal.SIGSTOP)
+        try:
+            for pull in pulls:
+                pull.finish(data, "a pull one of whose sources stopped")
+            stall = max(pull.stall for pull in pulls)
+            print(f"NOTE {DEV} a source of three stopped: at most {stall:.1f} s without a byte", flush=True)
+            check(stall < STALL + SLOW, f"no stall: {stall:.1f} s")
+            for n in (3, 4, 5):
+                quiet(mesh[n])
+        finally:
+            mesh[1].process.send_signal(signal.SIGCONT)
+
+
 def test_nothing_but_the_flag():
     """--rdma-enabled alone: the listener takes all addresses, and peers are told one of a device that works."""
     with Mesh(0) as mesh:

@@ -10,6 +10,9 @@ constexpr Duration kWanted = 1s;
 /// before it counts as silence.
 constexpr int kUsualTimes = 3;
 constexpr Duration kFirstTakes = 1s;
+/// With many chunks due one of them ends far more often than each takes: so many of the widest gaps is silence too.
+constexpr int kGapTimes = 2;
+constexpr Duration kGapLeast = 1s;
 
 }  // namespace
 
@@ -157,7 +160,19 @@ Instant Requester::end_due(const Open& open) const {
 
 Instant Requester::late_at(const Open& open) const {
     const Duration usual = usual_ * kUsualTimes;
-    return open.sent + (open.bytes > usual_bytes_ ? std::max(usual, Duration(kFirstTakes)) : usual);
+    const Duration takes = open.bytes > usual_bytes_ ? std::max(usual, Duration(kFirstTakes)) : usual;
+    return std::min(open.sent + takes, at_work_until(open.sent));
+}
+
+Instant Requester::at_work_until(Instant sent) const {
+    return std::max(heard_, sent) + std::max(widest_gap_ * kGapTimes, Duration(kGapLeast));
+}
+
+void Requester::note_pace(Instant now, const Open& open, std::uint64_t bytes) {
+    const Duration took = now - open.sent;
+    usual_ = usual_ == Duration{} ? took : (usual_ * 7 + took) / 8;
+    usual_bytes_ = bytes;
+    widest_gap_ = std::max(now - std::max(heard_, open.sent), widest_gap_ * 7 / 8);
 }
 
 void Requester::cancel(Instant now, RequestId request) {
@@ -201,10 +216,9 @@ void Requester::on_done(Instant now, const wire::RdmaDone& done) {
         return close(now, "the peer broke the protocol: a DONE that answers no request");
     }
     Open& open = found->second;
-    heard_ = now;
     if (open.told) ++context_.counters.late_ends;
-    if (!open.cancelled) usual_bytes_ = done.bytes;
-    if (!open.cancelled) usual_ = usual_ == Duration{} ? now - open.sent : (usual_ * 7 + (now - open.sent)) / 8;
+    if (!open.cancelled) note_pace(now, open, done.bytes);
+    heard_ = now;
     Block block = std::move(open.grant).give_up(Terminal(conn_, done.generation), done.bytes);
     if (done.bytes == 0) block.reset();
     tell(done.request, open, FetchEnd::all_sent_to_sink, std::move(block));
@@ -260,7 +274,7 @@ void Requester::on_deadline(Instant now) {
     if (now >= waiting_tick_) {
         waiting_tick_ = now + kPausedTick;
         // Or the peer has all the slots that it may: also for requests that were cancelled and end behind the others.
-        const bool at_work = now < heard_ + context_.options.cancel_grace;
+        const bool at_work = now < at_work_until(heard_);
         for (const FetchOrder& order : waiting_) {
             if (starved_ || at_work) owner_.on_paused(*this, order.request);
         }

@@ -67,13 +67,16 @@ class Requester final : public Link {
     void on_nack(Instant now, const wire::RdmaNack& nack);
     void send_requests(Instant now);
     void send_request(Instant now, FetchOrder order, Grant grant);
+    void note_pace(Instant now, const Open& open, std::uint64_t bytes);
     void begin_cancel(Instant now, RequestId request, Open& open);
     void tell(RequestId request, Open& open, FetchEnd end, Block block = {});
     [[nodiscard]] Duration patience() const;
     /// When its end, or that of its cancel, must have come.
     [[nodiscard]] Instant end_due(const Open& open) const;
-    /// From when on a request is silent.
+    /// From when on a request is silent: chunks do not take so long here, or none has ended for longer than usual.
     [[nodiscard]] Instant late_at(const Open& open) const;
+    /// Until when the peer counts as at work on what was sent then, should no more ends come.
+    [[nodiscard]] Instant at_work_until(Instant sent) const;
     [[nodiscard]] std::size_t slots_max() const;
 
     RequesterOwner& owner_;
@@ -87,6 +90,7 @@ class Requester final : public Link {
     Instant alive_tick_ = Instant::never();    // of those that the peer works at
     Instant heard_;              // the last end of a request
     Duration usual_{};           // from request to end, smoothed
+    Duration widest_gap_{};      // without an end while chunks were due: the widest, forgotten over some ends
     std::uint64_t usual_bytes_ = 0;  // of the last chunk
 };
 
