@@ -119,6 +119,28 @@ std::string rdma_resources() {
     return text;
 }
 
+TEST_CASE("connecting to a node that stands still holds up nothing else, and leaves nothing") {
+    // Its kernel takes the connection and nobody answers. Over iWARP a call that ends such a connection waits for the
+    // kernel: all of a node's RDMA stood still for 8 s.
+    RealWorld world;
+    Instant begun = world.clock.now();
+    Duration longest{};
+    world.a.now = begun;
+    world.a.engine->connect(world.a.now, world.b.id, world.b.address);
+    while (world.a.downs == 0 && world.clock.now() < begun + 10s) {
+        const Instant before = world.a.now = world.clock.now();
+        (void)world.a.step();
+        world.a.engine->on_deadline(world.a.now);
+        longest = std::max(longest, world.clock.now() - before);
+    }
+    REQUIRE(world.a.downs == 1);
+    CHECK(world.clock.now() - begun < 5s);
+    CHECK(longest < 1s);  // the half second of the TCP connection of soft iWARP is in it
+    // It stands still no more: both ends forget the attempt, and the next one is a link.
+    REQUIRE(world.until([&] { return world.a.engine->links() == 0; }, 30s));
+    world.connect();
+}
+
 TEST_CASE("two thousand connections come and go without a trace") {
     // Looked at while the process lives: the kernel frees whatever a process leaves behind.
     RealWorld world;
