@@ -21,6 +21,9 @@ transfer::ChunkOutcome transfer_outcome(store::ChunkOutcome outcome) {
 
 namespace {
 
+constexpr Duration kDoubtAgain = 600s;
+constexpr std::size_t kDoubtsMax = 16;
+
 /// "1a2b3c4d:12,5e6f7a8b:3:rdma": who sent how many chunks, those that sent most first.
 std::string senders(std::vector<transfer::SourceShare> shares) {
     constexpr std::size_t kNamed = 8;
@@ -236,6 +239,23 @@ void Downloads::open(const Digest& digest, std::function<void(Result<std::shared
 void Downloads::suspect(const Digest& digest) {
     parts_.store.check_file(digest, [this, digest](bool here) {
         if (here) verify(digest, [](const Result<store::VerifyReport>&) {});
+    });
+}
+
+void Downloads::doubted(const Digest& digest, NodeId by) {
+    const Instant now = parts_.now();
+    const Instant* before = doubted_.find(digest);
+    if ((before != nullptr && now < *before + kDoubtAgain) || doubts_.size() >= kDoubtsMax) return;
+    doubted_.put(digest, now);
+    log::warn("blob.doubted", {{"digest", digest.brief()}, {"by", by.brief()}, {"do", "it is read back now"}});
+    doubts_.push_back(digest);
+    if (doubts_.size() == 1) read_back_next();
+}
+
+void Downloads::read_back_next() {
+    verify(doubts_.front(), [this](const Result<store::VerifyReport>&) {
+        doubts_.pop_front();
+        if (!doubts_.empty()) read_back_next();
     });
 }
 

@@ -2,6 +2,7 @@
 // and the store must tell each other. Holds no rule of its own. Loop thread only.
 #pragma once
 
+#include <deque>
 #include <functional>
 #include <map>
 #include <memory>
@@ -42,6 +43,9 @@ class Downloads {
     void open(const Digest& digest, std::function<void(Result<std::shared_ptr<store::File>>)> done);
     /// A reader found the file short or unreadable in the middle: looks at it, and withdraws what is bad.
     void suspect(const Digest& digest);
+    /// The peer `by` says that what it got of this blob does not hold: reads the file back, one at a time and each
+    /// at most once in ten minutes, whoever says so how often.
+    void doubted(const Digest& digest, NodeId by);
     /// Reads [begin, end) while it arrives; starts the download. News comes until done or failed.
     StreamId open_stream(const Digest& digest, std::uint64_t size, std::uint64_t begin,
                          std::uint64_t end, OnNews on_news);
@@ -99,6 +103,7 @@ class Downloads {
     using OnVerified = std::function<void(const Result<store::VerifyReport>&)>;
     /// Hashes the blob's file once for all who ask meanwhile.
     void verify(const Digest& digest, OnVerified done);
+    void read_back_next();
     Download& start(const Digest& digest, std::optional<std::uint64_t> size, bool durable);
     void end_stall(Stream& stream);
     /// Out of the list, for its last news; nothing when it was closed.
@@ -115,6 +120,8 @@ class Downloads {
     Parts& parts_;
     std::map<Digest, Download> downloads_;
     std::map<Digest, std::vector<OnVerified>> verifying_;
+    Recent<Digest, Instant> doubted_{1024};
+    std::deque<Digest> doubts_;  // to be read back; the first is
     std::unordered_map<StreamId, Stream> streams_;
     struct OpenFetch {
         Digest digest;

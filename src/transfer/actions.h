@@ -125,6 +125,12 @@ struct Blame {
     std::string why;
 };
 
+/// A peer says that what it was sent of this complete blob does not hold.
+struct Doubted {
+    NodeId by;
+    Digest digest;
+};
+
 /// The directory named this node as a holder, and it is none: tell the directory.
 struct WrongHint {
     Digest digest;
@@ -139,7 +145,7 @@ struct DropLink {
 
 using Action = std::variant<Send, FetchChunk, CancelFetch, ServeChunk, CancelServe, LookUp, OpenPartial,
                             NeedChain, Have, Unverify, Progress, Completed, Failed, Blame, WrongHint,
-                            DropLink>;
+                            DropLink, Doubted>;
 using Outbox = std::vector<Action>;
 
 }  // namespace fastreg::transfer

@@ -166,6 +166,7 @@ class Download {
     void name_suspects(ChunkIndex chunk, Outbox& out);
     void shun(Instant now, const NodeId& node, Outbox& out);
     void blame(Instant now, const NodeId& node, std::string why, Outbox& out);
+    void name(const NodeId& node, std::string why, Outbox& out);
     void blame_chain(Instant now, std::map<NodeId, bool> givers, Outbox& out);
 
     // download_readers.cc

@@ -31,15 +31,19 @@ void Download::name_suspects(ChunkIndex chunk, Outbox& out) {
     const auto bad = bad_.extract(chunk);
     if (!bad) return;
     for (const NodeId& sender : bad.mapped()) {
-        ++context_.peer(sender).named;
-        out.push_back(Blame{sender, digest_,
-                            "chunk " + std::to_string(chunk) + " does not have the links of the chain"});
+        name(sender, "chunk " + std::to_string(chunk) + " does not have the links of the chain", out);
     }
 }
 
-void Download::blame(Instant now, const NodeId& node, std::string why, Outbox& out) {
+/// Who is named is told: it may not know that its disk has failed it.
+void Download::name(const NodeId& node, std::string why, Outbox& out) {
     ++context_.peer(node).named;
     out.push_back(Blame{node, digest_, std::move(why)});
+    context_.send(out, node, wire::Doubt{digest_});
+}
+
+void Download::blame(Instant now, const NodeId& node, std::string why, Outbox& out) {
+    name(node, std::move(why), out);
     shun(now, node, out);
 }
 

@@ -98,6 +98,10 @@ const Digest* Transfer::Impl::dispatch(Instant now, const NodeId& from, const wi
         }
         return &m->digest;
     }
+    if (const auto* m = std::get_if<wire::Doubt>(&message)) {
+        if (context.blobs.complete_size(m->digest)) out.push_back(Doubted{from, m->digest});
+        return nullptr;
+    }
     return nullptr;  // Data is the driver's
 }
 

@@ -125,6 +125,11 @@ struct TransferEncoder {
         w.put(kDigest, m.digest);
         return frame(TransferType::done, 0, w);
     }
+    Frame operator()(const Doubt& m) const {
+        MapWriter w;
+        w.put(kDigest, m.digest);
+        return frame(TransferType::doubt, 0, w);
+    }
 
     static void put_nodes(MapWriter& w, const std::vector<NodeId>& nodes) {
         if (nodes.empty()) return;
@@ -298,7 +303,7 @@ Offer read_offer(MapReader& r) {
 }  // namespace
 
 bool is_transfer_type(std::uint8_t type) {
-    return type >= number_of(TransferType::get_chunk) && type <= number_of(TransferType::done);
+    return type >= number_of(TransferType::get_chunk) && type <= number_of(TransferType::doubt);
 }
 
 Frame to_frame(const TransferMessage& message) { return std::visit(TransferEncoder{}, message); }
@@ -327,6 +332,7 @@ Result<TransferMessage> decode_transfer(const Frame& frame) {
         case TransferType::chain_page: message = read_chain_page(r); break;
         case TransferType::offer: message = read_offer(r); break;
         case TransferType::done: message = Done{digest_in(r)}; break;
+        case TransferType::doubt: message = Doubt{digest_in(r)}; break;
     }
     FR_TRY(r.status());
     return message;

@@ -43,6 +43,7 @@ enum class TransferType : std::uint8_t {
     chain_page = 0x49,
     offer = 0x4a,
     done = 0x4b,
+    doubt = 0x4c,
 };
 
 /// Send me this chunk. Ends with the last Data piece, Busy, NotHere, or the asker's Cancel.
@@ -146,8 +147,14 @@ struct Done {
     bool operator==(const Done&) const = default;
 };
 
+/// What you sent of this blob, chunk or chain, does not hold: look at your copy. A claim like any other.
+struct Doubt {
+    Digest digest;
+    bool operator==(const Doubt&) const = default;
+};
+
 using TransferMessage = std::variant<GetChunk, Data, Cancel, Busy, NotHere, Interest, Map, Have,
-                                     ChainRequest, ChainPage, Offer, Done>;
+                                     ChainRequest, ChainPage, Offer, Done, Doubt>;
 
 /// True for the types this file knows; others of the family are skipped by the link's rules.
 [[nodiscard]] bool is_transfer_type(std::uint8_t type);

@@ -70,6 +70,7 @@ TEST_CASE("every transfer message comes back as it was sent") {
     comes_back(ChainPage{some_digest(), kSize, 0, {}});
     comes_back(Offer{some_digest(), kSize, 3});
     comes_back(Done{some_digest()});
+    comes_back(Doubt{some_digest()});
 }
 
 TEST_CASE("the largest map, page and list fit one frame") {
@@ -107,8 +108,8 @@ TEST_CASE("what cannot be true is refused") {
     CHECK(refused(ChainPage{some_digest(), kSize, 16, Bytes(32)}));
     CHECK(refused(ChainPage{some_digest(), kSize, 0, Bytes(8 * 32)}));
     CHECK(refused(Offer{some_digest(), kSize, 8}));
-    CHECK_FALSE(is_transfer_type(0x4c));
-    CHECK_FALSE(decode_transfer(Frame{0x4c, 0, 1, {}}));
+    CHECK_FALSE(is_transfer_type(0x4d));
+    CHECK_FALSE(decode_transfer(Frame{0x4d, 0, 1, {}}));
 }
 
 TEST_CASE("a message without its digest is refused, unknown keys are skipped") {
