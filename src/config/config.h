@@ -50,10 +50,12 @@ struct Transfer {
     bool operator==(const Transfer&) const = default;
 };
 
-/// Of the two the smaller room counts: beyond it new blobs are refused.
+/// Of the two the smaller room counts; cached copies make room in it, and what does not fit then is refused.
 struct Store {
     Share max_bytes{0, 80};
     Share min_free{0, 5};  // as a percentage it never means less than kMinFreeFloor
+    std::uint64_t high_watermark = 95;  // percent of the room: cached copies go when more is used
+    std::uint64_t low_watermark = 90;   // down to here
     Duration backup_every = 600s;  // meta.db.bak, when meta.db has changed
 
     bool operator==(const Store&) const = default;

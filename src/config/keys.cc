@@ -114,13 +114,20 @@ const std::array kKeys{
         FR_AT(rdma.tos)},
 
     Key{"store.max-bytes", Type::share, "SIZE", "80%", 1 * kMiB, 0, kRestart,
-        "What the blobs may take: a size, or a percentage of the file system. Beyond it new blobs "
-        "are refused.",
+        "What the blobs may take: a size, or a percentage of the file system. Cached copies that "
+        "nobody uses make room for what comes; when only homes, pushes and pins are left it is refused.",
         FR_AT(store.max_bytes)},
     Key{"store.min-free", Type::share, "SIZE", "5%", 0, 0, kRestart,
         "What stays free on the file system: a size, or a percentage that never means less than "
         "1GiB. 0: nothing. Of max-bytes and min-free the smaller room counts.",
         FR_AT(store.min_free)},
+    Key{"store.high-watermark", Type::count, "PERCENT", "95", 1, 100, kRestart,
+        "Of the room by max-bytes and min-free: when more is used, cached copies go, the least recently used "
+        "first.",
+        FR_AT(store.high_watermark)},
+    Key{"store.low-watermark", Type::count, "PERCENT", "90", 1, 100, kRestart,
+        "Down to which share of the room cached copies go, so that not each new blob makes some go.",
+        FR_AT(store.low_watermark)},
     Key{"store.backup-every", Type::duration, "TIME", "10m", 1 * kSecond, 24 * kHour, kRestart,
         "How often meta.db is copied to meta.db.bak, if it has changed. The copy takes over at the "
         "next start when meta.db is damaged.",

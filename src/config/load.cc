@@ -249,6 +249,9 @@ class Loader {
         if (config.limits.tags_page > config.limits.tags_page_max) {
             complain("limits.tags-page: is larger than limits.tags-page-max");
         }
+        if (config.store.low_watermark > config.store.high_watermark) {
+            complain("store.low-watermark: is larger than store.high-watermark");
+        }
         if (config.admin_socket().size() > kSocketPathMax) {
             complain("data-dir: the path is too long for the unix socket in it (" +
                      std::to_string(kSocketPathMax - std::string_view("/admin.sock").size()) +

@@ -9,6 +9,7 @@
 #include "store/fs.h"
 #include "store/layout.h"
 #include "store/meta_db.h"
+#include "store/open_blobs.h"
 #include "store/vfs.h"
 
 namespace fastreg::store {
@@ -20,6 +21,7 @@ struct Shared {
     Fs& fs;
     const Layout layout;
     FreeSpace free_space;
+    OpenBlobs open_blobs;
     std::unique_ptr<FileLock> lock;  // goes last
     Vfs vfs;
     // Index thread only, once the store is open.

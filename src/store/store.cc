@@ -12,6 +12,7 @@ std::string_view name_of(WithdrawReason reason) {
         case WithdrawReason::unreadable: return "unreadable";
         case WithdrawReason::sync_failed: return "sync_failed";
         case WithdrawReason::missing: return "missing";
+        case WithdrawReason::evicted: return "evicted";
     }
     return "unreadable";
 }
@@ -132,6 +133,7 @@ Result<std::shared_ptr<File>> Store::open_blob(const Digest& digest) const {
     const Shared& shared = *impl_->shared;
     FR_TRY_ASSIGN(std::shared_ptr<File> file,
                   shared.fs.open(shared.layout.blob(digest), OpenMode::read));
+    impl_->shared->open_blobs.note(digest, file);
     return file;
 }
 void Store::chain_of(const Digest& digest, Answer<Chain> done) {

@@ -32,6 +32,10 @@ struct Options {
     std::uint64_t max_bytes = 0;
     /// Left free on the file system.
     std::uint64_t min_free_bytes = 0;
+    /// Percent of capacity(). Above the high one cached copies that nobody uses go, until the low one; so they do
+    /// when something finds no room.
+    unsigned high_watermark = 95;
+    unsigned low_watermark = 90;
     /// How often tick() writes meta.db.bak, if meta.db changed since; 0 leaves it to close().
     Duration backup_every = 600s;
     /// Simulators give their own; empty means the system's generator and clock.
@@ -78,15 +82,19 @@ enum class Durability {
     deferred,  // visible at the rename; synced in the background (pulled copies)
 };
 
-enum class WithdrawReason { bad_bytes, unreadable, sync_failed, missing };
+enum class WithdrawReason { bad_bytes, unreadable, sync_failed, missing, evicted };
 [[nodiscard]] std::string_view name_of(WithdrawReason reason);
 
-/// Told on the loop thread of what happened unasked.
+/// Told, and asked, on the loop thread.
 struct Observer {
-    /// The blob is no longer here; if `info.home`, it should be fetched from a peer again.
+    /// The blob is no longer here, because it is bad or it made room; if `info.home`, it should be fetched from a
+    /// peer again.
     std::function<void(const Digest&, const BlobInfo& info, WithdrawReason)> on_withdrawn;
     /// An upload, a small blob or a new partial blob was refused for lack of space (once for each).
     std::function<void()> on_no_space = {};
+    /// Whether a cached copy may make room now. Who keeps its file open for later lets go of it here; a file that
+    /// is open after that stays. Cheap: asked for many in a row.
+    std::function<bool(const Digest&)> may_evict = {};
 };
 
 class Store {
@@ -122,8 +130,9 @@ class Store {
     [[nodiscard]] std::uint64_t capacity() const;
 
     // Blobs that arrive in chunks, in any order.
-    /// Makes partial/<alg>-<hex>, or resumes it with the chunks that were verified. Errors: no_space,
-    /// already_exists (complete), busy (open with another size), too_large, io.
+    /// Makes partial/<alg>-<hex>, or resumes it with the chunks that were verified. Cached copies that nobody
+    /// uses make room, if that is enough. Errors: no_space, already_exists (complete), busy (open with another
+    /// size), too_large, io.
     void open_partial(const Digest& digest,
                       std::uint64_t size,
                       Answer<std::shared_ptr<Partial>> done);
@@ -151,8 +160,8 @@ class Store {
     void drop_partial(const Digest& digest, Done done);
 
     // Blobs that arrive in order, of unknown size: pushes, and what the origin sends.
-    /// Whether so many more bytes fit beside all that is promised. Keeps nothing free for them: append
-    /// may say no_space all the same. Errors: no_space, io.
+    /// Whether so many more bytes fit beside all that is promised, once cached copies have made room. Keeps nothing
+    /// free for them: append may say no_space all the same. Errors: no_space, io.
     void ask_room(std::uint64_t bytes, Done done);
     void begin_upload(Answer<std::shared_ptr<UploadFile>> done, HashAlg alg = HashAlg::sha256);
     /// Several may be under way; they are written in the order of the calls. After an error every later

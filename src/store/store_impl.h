@@ -1,6 +1,6 @@
 // The inside of Store: what the loop thread owns, and how it sends work away. One .cc file a concern:
 // store_open, store_place (how a file becomes a blob), store_withdraw (how it stops being one),
-// store_partials, store_uploads, store_blobs, store_room, store_tick.
+// store_partials, store_uploads, store_blobs, store_room, store_evict (what makes room), store_tick.
 #pragma once
 
 #include <algorithm>
@@ -155,6 +155,8 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     };
     static Result<Hashed> hash_file(Shared& shared, const std::string& path, HashAlg alg);
     void verify_inside(const Digest& digest, std::function<void(Result<VerifyReport>, Chain)> done);
+    /// Inside the gate; leaves it.
+    void open_in_room(const Digest& digest, std::uint64_t size, const Answer<std::shared_ptr<Partial>>& done);
     void persist_partials();
     void drop_idle_partials(Instant now);
     void drop_inside(const Digest& digest, Done done);  // inside the gate
@@ -162,8 +164,32 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     void forget_slot(const Digest& digest);
     void forget_upload(UploadFile& upload);
 
+    // store_uploads.cc
+    /// A block of an upload that waits for room, and those behind it.
+    struct HeldAppend {
+        std::shared_ptr<UploadFile> upload;
+        Block block;
+        Done done;
+    };
+    void append_now(std::shared_ptr<UploadFile> upload, Block block, Done done);
+    void go_on_appending(const std::string& path);
+    void put_small_now(const Digest& digest, Bytes data, bool pushed, Durability durability, Done done);
+
+    // store_evict.cc
+    [[nodiscard]] std::uint64_t share_of_capacity(unsigned percent) const;
+    [[nodiscard]] bool fits(std::uint64_t bytes) const;
+    /// Then there is room for `bytes`, or nothing more that may go.
+    void make_room(std::uint64_t bytes, std::function<void()> then);
+    void keep_below_high_watermark();
+    [[nodiscard]] std::deque<Digest> oldest_first() const;
+    void evict_next(std::deque<Digest> candidates);
+    [[nodiscard]] bool may_go(const Digest& digest) const;
+    void evict(const Digest& digest, std::function<void()> done);
+
     // store_room.cc
     [[nodiscard]] Status room_for(std::uint64_t bytes) const;
+    void with_room(std::uint64_t bytes, std::function<void()> then);
+    void look_for_room(std::uint64_t bytes, Done done);
     [[nodiscard]] std::uint64_t unwritten_bytes() const;
     void looked(std::uint64_t free, std::uint64_t used, std::uint64_t promised);
     /// Tells the observer when it was for lack of space.
@@ -249,7 +275,13 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     std::uint64_t free_bytes_ = 0;
     std::uint64_t disk_capacity_ = 0;  // what may be used by the last look at the file system
     std::uint64_t withdrawn_ = 0;
+    struct RoomWaiter {
+        std::uint64_t bytes = 0;
+        std::function<void()> then;
+    };
+    std::vector<RoomWaiter> room_waiters_;  // while copies go
     std::map<std::string, std::shared_ptr<UploadFile>> open_uploads_;  // by path
+    std::map<std::string, std::deque<HeldAppend>> held_appends_;       // by path
 
     Instant persist_at_ = {0};
     Instant touch_at_ = {0};

@@ -44,42 +44,56 @@ void Store::Impl::open_partial(const Digest& digest,
             }
             return;
         }
-        // Until it is open again the slot stays, so that what is on the disk stays counted.
-        std::optional<CachedPartial> known;
         const std::uint64_t before = slot != slots.end() ? slot->second.size() : 0;
-        std::uint64_t others = unwritten_bytes();
-        std::uint64_t missing = size;
-        if (slot != slots.end()) {
-            others -= slot->second.unwritten();
-            if (before == size) {
-                known = slot->second.known;
-                missing = slot->second.unwritten();
-            }
-        }
-        partial_bytes_ -= before;
-        if (auto status = room_for(size); !status) {
-            partial_bytes_ += before;
-            done(tl::unexpected<Error>(std::move(status).error()));
-            return;
-        }
-        partial_bytes_ += size;
-        on_disk(
-            lane_of(digest),
-            [shared = shared, digest, size, known = std::move(known), missing, others,
-             min_free = options_.min_free_bytes]() -> Result<std::shared_ptr<Partial>> {
-                FR_TRY(shared->free_space.room_for(missing, min_free, others));
-                return PartialOps::open(shared->fs, shared->layout, digest, size, known);
-            },
-            [this, digest, size, before, done](Result<std::shared_ptr<Partial>> opened) {
-                if (opened) {
-                    slots.insert_or_assign(digest, Slot{{}, *opened, true, {0}});
-                } else {
-                    partial_bytes_ -= size;
-                    partial_bytes_ += before;
-                }
-                done(std::move(opened));
+        const std::uint64_t more = size - std::min(size, before);
+        with_room(more, [this, digest, size, more, done] {
+            open_in_room(digest, size, [this, digest, size, more, done](Result<std::shared_ptr<Partial>> opened) {
+                if (opened || opened.error().code != Errc::no_space) return done(std::move(opened));
+                // Others have filled the file system since the last look at it.
+                make_room(more, [this, digest, size, done] { open_in_room(digest, size, done); });
             });
+        });
     });
+}
+
+/// Until it is open again the slot stays, so that what is on the disk stays counted.
+void Store::Impl::open_in_room(const Digest& digest, std::uint64_t size,
+                               const Answer<std::shared_ptr<Partial>>& done) {
+    const auto slot = slots.find(digest);
+    std::optional<CachedPartial> known;
+    const std::uint64_t before = slot != slots.end() ? slot->second.size() : 0;
+    std::uint64_t others = unwritten_bytes();
+    std::uint64_t missing = size;
+    if (slot != slots.end()) {
+        others -= slot->second.unwritten();
+        if (before == size) {
+            known = slot->second.known;
+            missing = slot->second.unwritten();
+        }
+    }
+    partial_bytes_ -= before;
+    if (auto status = room_for(size); !status) {
+        partial_bytes_ += before;
+        done(tl::unexpected<Error>(std::move(status).error()));
+        return;
+    }
+    partial_bytes_ += size;
+    on_disk(
+        lane_of(digest),
+        [shared = shared, digest, size, known = std::move(known), missing, others,
+         min_free = options_.min_free_bytes]() -> Result<std::shared_ptr<Partial>> {
+            FR_TRY(shared->free_space.room_for(missing, min_free, others));
+            return PartialOps::open(shared->fs, shared->layout, digest, size, known);
+        },
+        [this, digest, size, before, done](Result<std::shared_ptr<Partial>> opened) {
+            if (opened) {
+                slots.insert_or_assign(digest, Slot{{}, *opened, true, {0}});
+            } else {
+                partial_bytes_ -= size;
+                partial_bytes_ += before;
+            }
+            done(std::move(opened));
+        });
 }
 
 void Store::Impl::land(std::shared_ptr<ChunkLanding> landing,

@@ -12,7 +12,14 @@ Status Store::Impl::room_for(std::uint64_t bytes) const {
     }
     return fail(Errc::no_space, "the store is full: " + human_bytes(used) + " of " +
                                     human_bytes(options_.max_bytes) + " (max-bytes) in use, " +
-                                    human_bytes(bytes) + " more asked for");
+                                    human_bytes(bytes) + " more asked for; homes of pushed blobs, what is pinned " +
+                                    "and what is being read does not make room");
+}
+
+/// Calls `then` with the room there is for `bytes`, after what may go has gone.
+void Store::Impl::with_room(std::uint64_t bytes, std::function<void()> then) {
+    if (fits(bytes) || closing_ != Closing::no) return then();
+    make_room(bytes, std::move(then));
 }
 
 void Store::Impl::ask_room(std::uint64_t bytes, Done done) {
@@ -20,18 +27,25 @@ void Store::Impl::ask_room(std::uint64_t bytes, Done done) {
         if (!room) tell_refused(room.error());
         done(std::move(room));
     };
-    if (auto status = room_for(bytes); !status) {
-        answer(std::move(status));
-        return;
-    }
+    with_room(bytes, [this, bytes, answer] {
+        look_for_room(bytes, [this, bytes, answer](Status room) {
+            if (room || room.error().code != Errc::no_space) return answer(std::move(room));
+            // Others have filled the file system since the last look at it.
+            make_room(bytes, [this, bytes, answer] { look_for_room(bytes, answer); });
+        });
+    });
+}
+
+/// By max-bytes, and by what the file system has now.
+void Store::Impl::look_for_room(std::uint64_t bytes, Done done) {
+    if (auto status = room_for(bytes); !status) return done(std::move(status));
     on_disk(
         0,
-        [shared = shared, bytes, min_free = options_.min_free_bytes,
-         promised = unwritten_bytes()]() -> Status {
+        [shared = shared, bytes, min_free = options_.min_free_bytes, promised = unwritten_bytes()]() -> Status {
             FR_TRY(shared->free_space.room_for(bytes, min_free, promised));
             return {};
         },
-        answer);
+        std::move(done));
 }
 
 void Store::Impl::tell_refused(const Error& why) {

@@ -33,7 +33,9 @@ void Store::Impl::tick(Instant now) {
             0, [shared = shared] { return shared->fs.free_space(shared->layout.dir()); },
             [this, used = totals().used_bytes(),
              promised = unwritten_bytes()](const Result<std::uint64_t>& free) {
-                if (free) looked(*free, used, promised);
+                if (!free) return;
+                looked(*free, used, promised);
+                keep_below_high_watermark();
             });
     }
     if (options_.backup_every > Duration{0}) {

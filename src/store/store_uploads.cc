@@ -28,6 +28,30 @@ void Store::Impl::begin_upload(Answer<std::shared_ptr<UploadFile>> done, HashAlg
 }
 
 void Store::Impl::append(std::shared_ptr<UploadFile> upload, Block block, Done done) {
+    const std::string& path = UploadOps::path(*upload);
+    const auto held = held_appends_.find(path);
+    if (held == held_appends_.end() && (fits(block.size()) || closing_ != Closing::no)) {
+        return append_now(upload, std::move(block), std::move(done));
+    }
+    // In the order of the calls, so all later ones wait with the first.
+    held_appends_[path].push_back({std::move(upload), std::move(block), std::move(done)});
+    if (held == held_appends_.end()) go_on_appending(path);
+}
+
+void Store::Impl::go_on_appending(const std::string& path) {
+    const std::uint64_t bytes = held_appends_.at(path).front().block.size();
+    with_room(bytes, [this, path] {
+        auto& held = held_appends_.at(path);
+        HeldAppend next = std::move(held.front());
+        held.pop_front();
+        const bool more = !held.empty();
+        if (!more) held_appends_.erase(path);
+        append_now(std::move(next.upload), std::move(next.block), std::move(next.done));
+        if (more) go_on_appending(path);
+    });
+}
+
+void Store::Impl::append_now(std::shared_ptr<UploadFile> upload, Block block, Done done) {
     const std::uint64_t bytes = block.size();
     auto status = UploadOps::usable(*upload);
     if (status && bytes > kBlobSizeMax - upload->queued()) {
@@ -120,18 +144,22 @@ void Store::Impl::put_small(const Digest& digest,
                             bool pushed,
                             Durability durability,
                             Done done) {
-    auto status = room_for(data.size());
     if (data.size() > kSmallMax) {
-        status = fail(Errc::too_large, digest.str() + " has " + human_bytes(data.size()) +
-                                           "; at most " + human_bytes(kSmallMax) +
-                                           " may be put in one piece");
-    }
-    if (!status) {
-        tell_refused(status.error());
-        done(std::move(status));
-        return;
+        return done(fail(Errc::too_large, digest.str() + " has " + human_bytes(data.size()) + "; at most " +
+                                              human_bytes(kSmallMax) + " may be put in one piece"));
     }
     const std::uint64_t size = data.size();
+    with_room(size, [this, digest, data = std::move(data), pushed, durability, done = std::move(done)]() mutable {
+        put_small_now(digest, std::move(data), pushed, durability, std::move(done));
+    });
+}
+
+void Store::Impl::put_small_now(const Digest& digest, Bytes data, bool pushed, Durability durability, Done done) {
+    const std::uint64_t size = data.size();
+    if (auto status = room_for(size); !status) {
+        tell_refused(status.error());
+        return done(std::move(status));
+    }
     upload_bytes_ += size;
     gate_.enter(digest, [this, digest, size, data = std::move(data), pushed, durability, done] {
         const auto finish = [this, digest, size, done](const Status& outcome) {

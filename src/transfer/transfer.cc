@@ -270,6 +270,10 @@ std::vector<PeerTotals> Transfer::peers(Instant now) const {
     return all;
 }
 
+bool Transfer::serving(const Digest& digest) const {
+    return impl_->uploader.serving(digest);
+}
+
 UploadCounts Transfer::uploads() const {
     return {impl_->uploader.active(), impl_->uploader.waiting()};
 }

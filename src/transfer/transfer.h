@@ -155,6 +155,8 @@ class Transfer {
     [[nodiscard]] std::vector<BlobStatus> downloads() const;
     [[nodiscard]] std::vector<PeerTotals> peers(Instant now) const;
     [[nodiscard]] UploadCounts uploads() const;
+    /// Chunks of it are being sent, or asked for and waiting.
+    [[nodiscard]] bool serving(const Digest& digest) const;
 
   private:
     struct Impl;

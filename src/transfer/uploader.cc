@@ -37,6 +37,10 @@ bool Uploader::may_start(const Serve& serve) const {
     return !has_slot && !crowded(serve.to);
 }
 
+bool Uploader::serving(const Digest& digest) const {
+    return std::ranges::any_of(serves_, [&](const Serve& serve) { return serve.ask.digest == digest; });
+}
+
 bool Uploader::crowded(const NodeId& from) const {
     std::vector<NodeId> nodes{from};
     for (const Serve& serve : serves_) {

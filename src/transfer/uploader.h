@@ -34,6 +34,7 @@ class Uploader {
     /// Time a chunk takes on this node's uplink; zero before the first.
     [[nodiscard]] Duration chunk_time() const { return chunk_time_; }
     [[nodiscard]] std::size_t active() const;
+    [[nodiscard]] bool serving(const Digest& digest) const;
     [[nodiscard]] std::size_t waiting() const { return serves_.size() - active(); }
 
   private:

@@ -1,0 +1,236 @@
+// What makes room for what: cached copies that nobody uses, those that were used longest ago first; never a home, a
+// push, a pin, or what is being read.
+#include <algorithm>
+
+#include "rig.h"
+#include "tests/support/holding_executor.h"
+
+using namespace fastreg;
+using namespace fastreg::store;
+
+namespace {
+
+constexpr std::size_t kSize = 200'000;
+
+/// Room for five blobs of kSize; the watermarks are 950,000 and 900,000 bytes.
+struct Small : Rig {
+    Small() : Rig(false) { open(options()); }
+    static Options options() {
+        auto made = test_options();
+        made.max_bytes = 5 * kSize;
+        return made;
+    }
+    TestBlob cached(std::uint64_t seed) {
+        auto blob = make_blob(kSize, seed);
+        const auto partial = open_partial(blob);
+        REQUIRE(partial);
+        // The disk in memory keeps the pages of a file as long as the making of its name is not durable.
+        REQUIRE(fs.fsync_dir(std::string(kDir) + "/partial"));
+        for (ChunkIndex i = 0; i < blob.grid.count(); ++i) REQUIRE(land(*partial, blob, i) == ChunkOutcome::stored);
+        REQUIRE(finish(*partial, Durability::deferred));
+        return blob;
+    }
+    [[nodiscard]] bool here(const TestBlob& blob) const { return store->find(blob.digest).has_value(); }
+    void set_home(const TestBlob& blob, bool home) {
+        std::optional<Status> done;
+        store->set_home(blob.digest, blob.data.size(), home, [&](Status status) { done = std::move(status); });
+        REQUIRE(*done);
+    }
+    void observe(Observer with = {}) {
+        with.on_withdrawn = [this](const Digest& digest, const BlobInfo& info, WithdrawReason why) {
+            CHECK(why == WithdrawReason::evicted);
+            CHECK(info.size == kSize);
+            gone.push_back(digest);
+        };
+        store->observe(std::move(with));
+    }
+    std::vector<Digest> gone;
+};
+
+}  // namespace
+
+TEST_CASE("cached copies make room for a blob that is pulled, those used longest ago first") {
+    Small rig;
+    rig.observe();
+    const auto first = rig.cached(1);
+    const auto second = rig.cached(2);
+    const auto third = rig.cached(3);
+    const auto fourth = rig.cached(4);
+    rig.store->touch(first.digest);
+    const auto fifth = rig.cached(5);
+    const auto sixth = rig.cached(6);  // down to the low watermark, and so that it fits
+    CHECK(rig.gone == std::vector{second.digest});
+    CHECK(rig.here(first));
+    CHECK(rig.here(third));
+    CHECK(rig.read(sixth.digest) == sixth.data);
+    CHECK_FALSE(rig.fs.stat(blob_path(second.digest)));
+    CHECK(rig.store->totals().used_bytes() == 5 * kSize);
+    // A restart knows the same, and in the same order.
+    rig.close();
+    rig.open(Small::options());
+    rig.observe();
+    CHECK_FALSE(rig.here(second));
+    const auto seventh = rig.cached(7);
+    CHECK(rig.gone == std::vector{second.digest, third.digest});
+    CHECK(rig.here(fourth));
+    CHECK(rig.here(fifth));
+    CHECK(rig.here(seventh));
+}
+
+TEST_CASE("homes, pushes, pins and what is being read stay, whatever is asked for") {
+    Small rig;
+    rig.observe();
+    const auto home = rig.cached(1);
+    rig.set_home(home, true);
+    const auto pushed = make_blob(kSize, 2);
+    REQUIRE(rig.push(pushed));
+    const auto pinned = rig.cached(3);
+    std::optional<Status> done;
+    rig.store->set_pinned(pinned.digest, kSize, true, [&](Status status) { done = std::move(status); });
+    REQUIRE(*done);
+    const auto read = rig.cached(4);
+    auto reading = rig.store->open_blob(read.digest);
+    REQUIRE(reading);
+    const auto loose = rig.cached(5);
+
+    const auto more = make_blob(2 * kSize, 6);
+    const auto refused = rig.open_partial(more);
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().code == Errc::no_space);
+    CHECK(refused.error().what.find("what is pinned and what is being read does not make room") != std::string::npos);
+    CHECK(rig.gone == std::vector{loose.digest});  // it was tried
+
+    reading->reset();
+    CHECK(rig.open_partial(more));
+    CHECK(rig.gone == std::vector{loose.digest, read.digest});
+    for (const auto* blob : {&home, &pushed, &pinned}) CHECK(rig.read(blob->digest) == blob->data);
+}
+
+TEST_CASE("who is asked may keep a copy") {
+    // A peer is sent chunks of it, and no file is open between two of them.
+    Small rig;
+    std::optional<Digest> wanted;
+    Observer observer;
+    observer.may_evict = [&](const Digest& digest) { return digest != wanted; };
+    rig.observe(std::move(observer));
+    const auto first = rig.cached(1);
+    wanted = first.digest;
+    const auto second = rig.cached(2);
+    for (std::uint64_t seed = 3; seed <= 6; ++seed) (void)rig.cached(seed);
+    CHECK(rig.here(first));
+    CHECK(rig.gone == std::vector{second.digest});
+}
+
+TEST_CASE("a push finds room as it comes, block by block and in order, though copies go one after the other") {
+    Small rig;
+    for (std::uint64_t seed = 1; seed <= 5; ++seed) (void)rig.cached(seed);
+    const auto pushed = make_blob(3 * kSize, 9);
+    REQUIRE(rig.push(pushed));
+    CHECK(rig.read(pushed.digest) == pushed.data);
+    CHECK(rig.store->totals().used_bytes() <= 5 * kSize);
+    std::optional<Status> room;
+    rig.store->ask_room(2 * kSize, [&](Status status) { room = std::move(status); });
+    CHECK(*room);
+    rig.store->ask_room(2 * kSize + 1, [&](Status status) { room = std::move(status); });
+    CHECK(room->error().code == Errc::no_space);
+}
+
+TEST_CASE("blocks of a push that wait for room are written in the order they came") {
+    test::MemoryFs fs;
+    test::HoldingExecutor executor;
+    auto opened = Store::open(fs, executor, Small::options());
+    REQUIRE(opened);
+    const auto store = std::move(*opened);
+    const auto put = [&](std::uint64_t seed) {
+        const auto blob = make_blob(kSize, seed);
+        bool kept = false;
+        store->put_small(blob.digest, blob.data, false, Durability::deferred,
+                         [&](const Status& status) { kept = status.has_value(); });
+        REQUIRE(kept);
+    };
+    for (std::uint64_t seed = 1; seed <= 5; ++seed) put(seed);
+
+    const auto pushed = make_blob(kSize, 7);
+    std::shared_ptr<UploadFile> upload;
+    store->begin_upload([&](Result<std::shared_ptr<UploadFile>> begun) { upload = *begun; });
+    executor.hold();
+    std::vector<std::size_t> written;
+    constexpr std::size_t kPiece = 50'000;
+    for (std::size_t at = 0; at < kSize; at += kPiece) {  // all of them at once: none has room yet
+        store->append(upload, make_block(ByteView(pushed.data).subspan(at, kPiece)), [&, at](const Status& status) {
+            REQUIRE(status);
+            written.push_back(at);
+        });
+    }
+    CHECK(written.empty());
+    executor.let_go();
+    CHECK(written == std::vector<std::size_t>{0, kPiece, 2 * kPiece, 3 * kPiece});
+    std::optional<Result<BlobInfo>> info;
+    store->commit_upload(upload, pushed.digest, true, Durability::durable,
+                         [&](Result<BlobInfo> placed) { info = std::move(placed); });
+    REQUIRE(*info);
+}
+
+TEST_CASE("a store fuller than its high watermark comes down to the low one by itself") {
+    Small rig;
+    rig.observe();
+    for (std::uint64_t seed = 1; seed <= 4; ++seed) (void)rig.cached(seed);
+    rig.store->tick(Instant{1'000'000'000});
+    CHECK(rig.gone.empty());  // 80 percent
+    const auto pushed = make_blob(kSize * 9 / 10, 5);
+    REQUIRE(rig.push(pushed));
+    rig.store->tick(Instant{20'000'000'000});
+    CHECK(rig.gone.size() == 1);  // 98 percent
+    rig.store->tick(Instant{40'000'000'000});
+    CHECK(rig.gone.size() == 1);
+}
+
+TEST_CASE("a file system that others fill costs cached copies, never more than it must") {
+    Small rig;
+    rig.observe();
+    for (std::uint64_t seed = 1; seed <= 4; ++seed) (void)rig.cached(seed);
+    const auto used = (1ULL << 40U) - *rig.fs.free_space(kDir);
+    rig.fs.set_capacity(used + 100'000);
+    const auto next = make_blob(kSize, 5);
+    const auto pulled = rig.pull(next, Durability::deferred);
+    if (!pulled) FAIL(describe(pulled.error()));
+    CHECK(rig.gone.size() == 1);
+    CHECK(rig.read(next.digest) == next.data);
+    rig.fs.set_capacity(1ULL << 40U);
+    REQUIRE(rig.cached(6).data.size() == kSize);
+    CHECK(rig.gone.size() == 1);  // there is room again: it is looked at first
+}
+
+TEST_CASE("a copy that was a home once goes like any other, and no row waits for its bytes") {
+    Small rig;
+    rig.observe();
+    const auto former = rig.cached(1);
+    rig.set_home(former, true);
+    rig.set_home(former, false);
+    for (std::uint64_t seed = 2; seed <= 6; ++seed) (void)rig.cached(seed);
+    CHECK(rig.gone == std::vector{former.digest});
+    rig.kill();
+    rig.open(Small::options());
+    CHECK(rig.store->homes().empty());
+    CHECK_FALSE(rig.here(former));
+}
+
+TEST_CASE("a stop anywhere while copies make room leaves each of them whole or gone") {
+    for (std::uint64_t n = 0; n < 40; ++n) {
+        Small rig;
+        std::vector<TestBlob> blobs;
+        for (std::uint64_t seed = 1; seed <= 5; ++seed) blobs.push_back(rig.cached(seed));
+        rig.set_home(blobs[0], true);
+        rig.set_home(blobs[1], true);
+        rig.set_home(blobs[1], false);
+        rig.fs.stop_after(n);
+        (void)rig.pull(make_blob(2 * kSize, 9), Durability::deferred);
+        rig.power_cut(n);
+        rig.open(Small::options());
+        for (const auto& blob : blobs) {
+            if (rig.here(blob)) (void)rig.verify(blob.digest);
+            rig.check_read(blob);
+        }
+        CHECK(rig.read(blobs[0].digest) == blobs[0].data);
+    }
+}
