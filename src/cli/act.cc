@@ -1,4 +1,5 @@
-// The commands that change something: join, leave, verify; and key show.
+// The commands that change something: join, leave, drain, verify, pin, unpin; and key show.
+#include <cmath>
 #include <ostream>
 
 #include "base/bytes.h"
@@ -8,6 +9,7 @@
 #include "cli/json_view.h"
 #include "cli/sources.h"
 #include "cli/table.h"
+#include "config/units.h"
 #include "node/key_file.h"
 
 namespace fastreg::cli {
@@ -16,6 +18,48 @@ namespace {
 // One line that is written over; only where a person looks.
 void progress(const Console& console, const std::string& text) {
     if (console.terminal) console.err << "\r\033[K" << text << std::flush;
+}
+
+bool names_digest(const Invocation& invocation, const Console& console) {
+    if (Digest::parse(invocation.argument)) return true;
+    console.complain("'" + safe(invocation.argument) +
+                     "' is not a digest; write it whole, sha256: and 64 hexadecimal digits");
+    return false;
+}
+
+/// Where a node that leaves is.
+std::string leaving_now(const Json& left) {
+    if (text_at(left, {"state"}) != "draining") return "leaving: the others are told, and what is in flight may end";
+    const std::uint64_t blobs = number_at(left, {"blobs"});
+    const std::uint64_t bytes = number_at(left, {"bytes"});
+    const std::uint64_t shards = number_at(left, {"shards"});
+    std::string text = "handed off " + grouped(blobs - number_at(left, {"blobs_left"})) + " of " +
+                       counted(blobs, "blob") + ", " + human_bytes(bytes - number_at(left, {"bytes_left"})) + " of " +
+                       human_bytes(bytes) + "; rows: " + grouped(shards - number_at(left, {"shards_left"})) + " of " +
+                       counted(shards, "shard");
+    if (const std::string waits = text_at(left, {"waits_for"}); !waits.empty()) text += "; waiting for " + waits;
+    return text;
+}
+
+Exit print_left(const Invocation& invocation, const Json& left, bool gone, const Console& console) {
+    const std::uint64_t blobs = number_at(left, {"blobs_left"});
+    const std::uint64_t shards = number_at(left, {"shards_left"});
+    const bool all = !gone || (blobs == 0 && shards == 0);
+    if (invocation.json) {
+        Json json = left;
+        json["state"] = gone ? "left" : text_at(left, {"state"});
+        console.out << pretty(json) << '\n';
+    } else if (!gone) {
+        console.out << "leaving; the node hands off what it keeps and stops then; see fastreg status\n";
+    } else {
+        const std::uint64_t bytes = number_at(left, {"bytes"}) - number_at(left, {"bytes_left"});
+        console.out << "left the mesh; the node has stopped; handed off: "
+                    << counted(number_at(left, {"blobs"}) - blobs, "blob") << ", " << human_bytes(bytes) << '\n';
+    }
+    if (all) return Exit::done;
+    console.complain(counted(blobs, "blob") + " and the rows of " + counted(shards, "shard") +
+                     " were not handed off; start the node again to have them back in the mesh");
+    return Exit::partly;
 }
 
 Exit print_verified(const Invocation& invocation, const Json& result, const Console& console) {
@@ -73,35 +117,36 @@ Exit join_mesh(const Invocation& invocation, const AdminClient& node, const Cons
 
 Exit leave_mesh(const Invocation& invocation, const AdminClient& node, const Console& console,
                 const Pace& pace) {
-    const Answer begun = ask(node, "POST", "/v1/leave");
-    if (!begun.ok()) return refuse(begun, console);
+    const bool drain = invocation.command == Command::drain;
+    Json body = Json::object();
+    if (!invocation.timeout.empty()) {
+        const auto span = config::parse_duration(invocation.timeout);
+        if (!span) {
+            console.complain("--timeout: " + span.error().what);
+            return Exit::usage;
+        }
+        body["timeout_s"] = static_cast<std::uint64_t>(std::ceil(seconds_of(*span)));
+    }
+    Answer last = ask(node, "POST", drain ? "/v1/drain" : "/v1/leave", body);
+    if (!last.ok()) return refuse(last, console);
     bool gone = false;
-    while (invocation.wait && !gone) {
+    while (invocation.wait) {
         // Any other error, silence among them, is of a node that is still there.
         gone = !node.listens();
         if (gone) break;
-        progress(console, "leaving: the others are told, and what is in flight may end");
+        if (Answer now = ask(node, "GET", "/v1/leave"); now.ok()) last = std::move(now);
+        progress(console, leaving_now(last.json));
         pause_for(pace.poll);
     }
     progress(console, "");
-    if (invocation.json) {
-        console.out << pretty(Json{{"state", gone ? "left" : "leaving"}}) << '\n';
-    } else {
-        console.out << (gone ? "left the mesh; the node has stopped\n"
-                             : "leaving; the node stops when what is in flight has ended\n");
-    }
-    return Exit::done;
+    return print_left(invocation, last.json, gone, console);
 }
 
 Exit verify_blobs(const Invocation& invocation, const AdminClient& node, const Console& console,
                   const Pace& pace) {
     Json which = nullptr;
     if (!invocation.argument.empty()) {
-        if (!Digest::parse(invocation.argument)) {
-            console.complain("'" + safe(invocation.argument) +
-                             "' is not a digest; write it whole, sha256: and 64 hexadecimal digits");
-            return Exit::usage;
-        }
+        if (!names_digest(invocation, console)) return Exit::usage;
         which = invocation.argument;
     }
     Answer answer = ask(node, "POST", "/v1/verify", Json{{"digest", which}});
@@ -125,6 +170,19 @@ Exit verify_blobs(const Invocation& invocation, const AdminClient& node, const C
     }
     progress(console, "");
     return print_verified(invocation, answer.json, console);
+}
+
+Exit pin_blob(const Invocation& invocation, bool pinned, const AdminClient& node, const Console& console) {
+    if (!names_digest(invocation, console)) return Exit::usage;
+    const Answer answer = ask(node, "POST", pinned ? "/v1/pin" : "/v1/unpin", Json{{"digest", invocation.argument}});
+    if (!answer.ok()) return refuse(answer, console);
+    if (invocation.json) {
+        console.out << pretty(answer.json) << '\n';
+    } else {
+        console.out << (pinned ? "pinned; it stays on this node\n"
+                               : "no longer pinned; it may go when room is needed, unless it is a home\n");
+    }
+    return Exit::done;
 }
 
 Exit show_key(const Invocation& invocation, const AdminClient& node, const Console& console) {

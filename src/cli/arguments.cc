@@ -38,7 +38,7 @@ const CLI::Validator kGiven([](const std::string& text) { return std::string(tex
                             "TEXT");
 
 // Commands that people look for and this version does not have.
-constexpr std::string_view kCommandsToCome[] = {"drain", "gc", "pin", "pull", "unpin", "why"};
+constexpr std::string_view kCommandsToCome[] = {"gc", "pull", "why"};
 
 std::string without_value(const std::string& word) { return word.substr(0, word.find('=')); }
 
@@ -91,10 +91,16 @@ class Parser {
         add_client(Command::blobs)->add_option("--limit", invocation_.limit)->check(kCount);
         add_client(Command::blob)->add_option("DIGEST", invocation_.argument)->required()->check(kGiven);
         add_client(Command::join)->add_option("ADDR", invocation_.argument)->required()->check(kGiven);
-        add_client(Command::leave)->add_flag("!--no-wait", invocation_.wait);
+        CLI::App* leave = add_client(Command::leave);
+        leave->add_option("--timeout", invocation_.timeout)->check(kGiven);
+        leave->add_flag("!--no-wait", invocation_.wait);
+        add_client(Command::drain)->add_flag("!--no-wait", invocation_.wait);
         CLI::App* verify = add_client(Command::verify);
         verify->add_option("DIGEST", invocation_.argument)->check(kGiven);
         verify->add_flag("!--no-wait", invocation_.wait);
+        for (const Command command : {Command::pin, Command::unpin}) {
+            add_client(command)->add_option("DIGEST", invocation_.argument)->required()->check(kGiven);
+        }
         add_client(Command::key_show);
         CLI::App* check = add(Command::config_check);
         add_settings(*check, false);
@@ -341,7 +347,10 @@ std::string_view name_of(Command command) {
         case Command::blob: return "blob";
         case Command::join: return "join";
         case Command::leave: return "leave";
+        case Command::drain: return "drain";
         case Command::verify: return "verify";
+        case Command::pin: return "pin";
+        case Command::unpin: return "unpin";
         case Command::key_show: return "key show";
         case Command::config_check: return "config check";
         case Command::doctor: return "doctor";

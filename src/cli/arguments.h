@@ -21,7 +21,10 @@ enum class Command : std::uint8_t {
     blob,
     join,
     leave,
+    drain,
     verify,
+    pin,
+    unpin,
     key_show,
     config_check,
     doctor,
@@ -37,7 +40,8 @@ struct Invocation {
     bool top_help = false;  // no command was named: explain the program
     bool json = false;
     bool watch = false;     // peers
-    bool wait = true;       // leave, verify: until it is done
+    bool wait = true;       // leave, drain, verify: until it is done
+    std::string timeout;      // leave: how long it hands off; empty: as usual
     bool defaults = false;  // config check: print the default file
     std::uint64_t times = 0;  // peers --watch: stop after so many; 0: never
     std::uint64_t limit = 0;  // blobs: so many at most; 0: all
@@ -45,7 +49,7 @@ struct Invocation {
     std::string transports;   // bench: "tcp,rdma"; empty: those that both ends have
     std::string sizes;        // bench: "64KiB,1MiB"; empty: as usual
     std::string depths;       // bench: "1,4,8"; empty: as usual
-    std::string argument;     // blob DIGEST, join ADDR, verify [DIGEST], config check [FILE], bench PEER
+    std::string argument;     // blob DIGEST, join ADDR, verify [DIGEST], pin DIGEST, config check [FILE], bench PEER
     std::string admin;        // ADDR:PORT, or empty
     std::optional<std::string> config_file;
     std::vector<std::pair<std::string, std::string>> settings;  // {TOML path, text} as typed

@@ -32,6 +32,8 @@ struct Pace {
                               const Console& console, const Pace& pace);
 [[nodiscard]] Exit verify_blobs(const Invocation& invocation, const AdminClient& node,
                                 const Console& console, const Pace& pace);
+[[nodiscard]] Exit pin_blob(const Invocation& invocation, bool pinned, const AdminClient& node,
+                            const Console& console);
 [[nodiscard]] Exit bench_peer(const Invocation& invocation, const AdminClient& node,
                               const Console& console);
 /// Asks the node; when none answers and --admin was not given, reads the key file.

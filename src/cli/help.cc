@@ -27,8 +27,11 @@ Looking:
 
 Doing:
   join ADDR                meet another node, by its gossip address HOST:PORT
-  leave                    tell the others, leave the mesh for good, and stop
+  leave                    hand off what this node keeps, leave for good, stop
+  drain                    the same, however long handing off takes
   verify [DIGEST]          read blobs back from the disk and check every byte
+  pin DIGEST               keep a blob on this node, whatever else needs room
+  unpin DIGEST             let it go again when room is needed
 
 This machine:
   doctor                   check ports, disk, limits, clocks, RDMA, clients
@@ -179,18 +182,42 @@ Flags:
 )";
 
 constexpr std::string_view kLeave =
-    R"(Leave the mesh for good: tell the others, and stop. They make new copies of what
-it was a home of; wait until `fastreg status` counts no blob as under-replicated
-on any of them before the next node leaves. What only this node has leaves with
-it: push it elsewhere first. To restart a node, stop it with SIGTERM instead: it
-is expected back.
+    R"(Leave the mesh for good. First the node hands off what it keeps for the mesh:
+each blob to as many others as there are copies wanted, and its rows to their
+other owners; it is read from meanwhile, and takes no pushes. Then it tells the
+others, and stops. What could not be handed off in time is counted, and stays on
+its disk. Stopped in the middle, it goes on with it at the next `leave`. To
+restart a node, stop it with SIGTERM instead: it is expected back.
 
 Usage:
-  fastreg leave [--no-wait] [FLAGS]
+  fastreg leave [--timeout TIME] [--no-wait] [FLAGS]
 
 Examples:
   fastreg leave
+  fastreg leave --timeout 1h
   fastreg leave --data-dir /srv/fastreg --no-wait
+
+Exit code 5: it left, and not everything was handed off.
+
+Flags:
+  --timeout TIME     leave after this, whatever is not handed off. Default: 10m
+  --no-wait          do not wait until the node has stopped
+)";
+
+constexpr std::string_view kDrain =
+    R"(Hand off what this node keeps for the mesh, however long that takes, and leave
+for good when all of it is elsewhere. As `fastreg leave` without an end to its
+patience: a node that cannot hand off stays a member, and `handoff` of
+`fastreg status --json` tells what is waited for. A restart ends the draining.
+
+Usage:
+  fastreg drain [--no-wait] [FLAGS]
+
+Examples:
+  fastreg drain
+  fastreg drain --no-wait; fastreg status
+
+Exit code 1: no other member is alive, so nobody could take anything.
 
 Flags:
   --no-wait          do not wait until the node has stopped
@@ -213,6 +240,38 @@ Exit code 5: damage was found; it is listed.
 
 Flags:
   --no-wait          do not wait for the result; the log tells of damage
+)";
+
+constexpr std::string_view kPin =
+    R"(Keep a blob that is here on this node: it makes no room for others, however
+long nobody asks for it. A manifest is pinned without its layers; pin those,
+too. Copies that count as replicas stay without a pin.
+
+Usage:
+  fastreg pin DIGEST [FLAGS]
+
+Examples:
+  fastreg pin $DIGEST
+  fastreg blobs --json | jq '.[] | select(.pinned)'
+
+Exit code 4: this node does not have the blob.
+
+Flags:
+)";
+
+constexpr std::string_view kUnpin =
+    R"(Take a pin back: the blob may make room for others again, unless it counts as a
+replica.
+
+Usage:
+  fastreg unpin DIGEST [FLAGS]
+
+Examples:
+  fastreg unpin $DIGEST
+
+Exit code 4: this node does not have the blob.
+
+Flags:
 )";
 
 constexpr std::string_view kKeyShow =
@@ -330,7 +389,10 @@ std::string_view text_of(Command command) {
         case Command::blob: return kBlob;
         case Command::join: return kJoin;
         case Command::leave: return kLeave;
+        case Command::drain: return kDrain;
         case Command::verify: return kVerify;
+        case Command::pin: return kPin;
+        case Command::unpin: return kUnpin;
         case Command::key_show: return kKeyShow;
         case Command::config_check: return kConfigCheck;
         case Command::doctor: return kDoctor;

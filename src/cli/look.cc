@@ -27,6 +27,10 @@ Style style_of_state(std::string_view state) {
 
 std::string or_dash(std::string text) { return text.empty() ? "-" : text; }
 
+std::string kind_of(const Json& blob) {
+    return std::string(flag_at(blob, {"home"}) ? "home" : "cache") + (flag_at(blob, {"pinned"}) ? ", pinned" : "");
+}
+
 std::string bytes_at(const Json& json, Path path) { return human_bytes(number_at(json, path)); }
 
 /// What is piped somewhere stays one line; `indent` columns stand before each.
@@ -200,12 +204,11 @@ Exit show_blobs(const Invocation& invocation, const AdminClient& node, const Con
     for (const Json& blob : answer.json) {
         const bool complete = flag_at(blob, {"complete"});
         const std::uint64_t size = number_at(blob, {"size"});
-        const Json& home = at(blob, {"home"});
         table.add({{or_dash(text_at(blob, {"digest"}))},
                    {human_bytes(size)},
                    {complete ? "complete" : human_share(number_at(blob, {"bytes"}), size),
                     complete ? Style::good : Style::warning},
-                   {home.is_boolean() ? (home.get<bool>() ? "home" : "cache") : "-"}});
+                   {at(blob, {"home"}).is_boolean() ? kind_of(blob) : "-"}});
     }
     if (table.empty()) {
         console.out << "no blobs here\n";

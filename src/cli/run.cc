@@ -82,8 +82,11 @@ Exit run(std::span<const std::string> arguments, const Console& console, const P
         case Command::blobs: return show_blobs(*parsed, node, console);
         case Command::blob: return show_blob(*parsed, node, console);
         case Command::join: return join_mesh(*parsed, node, console);
-        case Command::leave: return leave_mesh(*parsed, node, console, pace);
+        case Command::leave:
+        case Command::drain: return leave_mesh(*parsed, node, console, pace);
         case Command::verify: return verify_blobs(*parsed, node, console, pace);
+        case Command::pin: return pin_blob(*parsed, true, node, console);
+        case Command::unpin: return pin_blob(*parsed, false, node, console);
         case Command::bench: return bench_peer(*parsed, node, console);
         default: return show_key(*parsed, node, console);
     }

@@ -12,12 +12,16 @@ namespace fastreg::node {
 namespace {
 
 constexpr Duration kJoinPatience = 8s;
+constexpr std::uint64_t kLeaveSeconds = 600;
+constexpr std::uint64_t kLeaveSecondsMax = 7 * 24 * 3600;
 
 /// What may be done at a path; "" for a path that is none of ours.
 std::string methods_of(std::string_view path) {
     constexpr std::array<std::string_view, 5> kReads{"/metrics", "/v1/status", "/v1/peers", "/v1/blobs", "/v1/key"};
     if (path == "/v1/verify") return "GET, HEAD, POST";
-    if (path == "/v1/join" || path == "/v1/leave" || path == "/v1/bench") return "POST";
+    constexpr std::array<std::string_view, 5> kWrites{"/v1/join", "/v1/drain", "/v1/bench", "/v1/pin", "/v1/unpin"};
+    if (path == "/v1/leave") return "GET, HEAD, POST";
+    if (std::ranges::find(kWrites, path) != kWrites.end()) return "POST";
     const bool reads = std::find(kReads.begin(), kReads.end(), path) != kReads.end();
     return reads || path.starts_with("/v1/blobs/") ? "GET, HEAD" : "";
 }
@@ -38,6 +42,21 @@ std::string itself(const Endpoint& address) {
 }
 
 }  // namespace
+
+/// What a node that leaves has done so far.
+Json handoff_state(const Core& core, const std::string& state) {
+    const auto& handoff = core.handoff();
+    const auto progress = handoff.progress();
+    return {{"state", state},
+            {"handed_off", handoff.done()},
+            {"blobs", progress.blobs},
+            {"blobs_left", progress.blobs_left},
+            {"bytes", progress.bytes},
+            {"bytes_left", progress.bytes_left},
+            {"shards", progress.shards},
+            {"shards_left", progress.shards_left},
+            {"waits_for", progress.waits_for}};
+}
 
 Admin::Admin(Core& core, Mesh& mesh, Metrics& metrics, ServedBytes served, AdminFacts facts)
     : core_(core),
@@ -73,7 +92,11 @@ void Admin::handle(const http::Request& request, std::string body, bool local, O
         return answer(json_answer({{"key", facts_.cluster_key}, {"file", facts_.cluster_key_file}}));
     }
     if (post && path == "/v1/join") return join(body, std::move(answer));
-    if (post && path == "/v1/leave") return leave(answer);
+    if (get && path == "/v1/leave") return answer(json_answer(handoff_state(core_, facts_.state())));
+    if (post && path == "/v1/leave") return leave(body, answer);
+    if (post && path == "/v1/drain") return drain(answer);
+    if (post && path == "/v1/pin") return pin(body, true, answer);
+    if (post && path == "/v1/unpin") return pin(body, false, answer);
     if (post && path == "/v1/verify") return verify(body, answer);
     if (post && path == "/v1/bench") return bench(body, answer);
     const std::string allowed = methods_of(path);
@@ -129,9 +152,23 @@ void Admin::join(const std::string& body, OnAdminAnswer answer) {
     core_.join(*address);
 }
 
-void Admin::leave(const OnAdminAnswer& answer) {
-    answer(json_answer({{"state", "leaving"}}, 202));
-    facts_.leave();
+void Admin::leave(const std::string& body, const OnAdminAnswer& answer) {
+    const Json json = Json::parse(body.empty() ? "{}" : body, nullptr, false);
+    const Json seconds = json.is_object() ? json.value("timeout_s", Json(kLeaveSeconds)) : Json();
+    if (!seconds.is_number_unsigned() || seconds.get<std::uint64_t>() > kLeaveSecondsMax) {
+        return answer(error_answer(400, "invalid_argument",
+                                   "send {\"timeout_s\": N}, N a whole number of seconds up to " +
+                                       std::to_string(kLeaveSecondsMax) + ", or nothing"));
+    }
+    const auto begun = facts_.leave(std::chrono::seconds(seconds.get<std::uint64_t>()));
+    if (!begun) return answer(error_answer(409, name_of(begun.error().code), describe(begun.error())));
+    answer(json_answer(handoff_state(core_, facts_.state()), 202));
+}
+
+void Admin::drain(const OnAdminAnswer& answer) {
+    const auto begun = facts_.leave(std::nullopt);
+    if (!begun) return answer(error_answer(409, name_of(begun.error().code), describe(begun.error())));
+    answer(json_answer(handoff_state(core_, facts_.state()), 202));
 }
 
 void Admin::bench(const std::string& body, const OnAdminAnswer& answer) {

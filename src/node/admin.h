@@ -5,6 +5,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,8 +30,9 @@ struct AdminFacts {
     std::string cluster_key;
     std::string cluster_key_file;
     std::string http_address, gossip_address, transfer_address, admin_address;  // as in ready.json
-    std::function<void()> leave;
-    std::function<std::string()> state;  // "starting", "alive", "stopping", "leaving"
+    /// Hands off first, for so long at most; nothing: until all is handed off. The error: why it does not begin.
+    std::function<Status(std::optional<Duration> patience)> leave;
+    std::function<std::string()> state;  // "starting", "alive", "draining", "stopping", "leaving"
 };
 
 /// Bytes of blob bodies given to clients, by where they came from. Written by io threads.
@@ -62,7 +64,9 @@ class Admin {
     void blobs(const http::Request& request, const OnAdminAnswer& answer);
     void blob(const Digest& digest, OnAdminAnswer answer);
     void join(const std::string& body, OnAdminAnswer answer);
-    void leave(const OnAdminAnswer& answer);
+    void leave(const std::string& body, const OnAdminAnswer& answer);
+    void drain(const OnAdminAnswer& answer);
+    void pin(const std::string& body, bool pinned, const OnAdminAnswer& answer);
     void verify(const std::string& body, const OnAdminAnswer& answer);
     void verify_next();
     void bench(const std::string& body, const OnAdminAnswer& answer);

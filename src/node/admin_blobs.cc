@@ -1,4 +1,4 @@
-// What a node tells of its blobs: a list, one of them, and a verification of all.
+// What a node tells of its blobs, and does with them by hand: a list, one of them, pins, a verification of all.
 #include <algorithm>
 #include <charconv>
 
@@ -58,11 +58,11 @@ void Admin::blobs(const http::Request& request, const OnAdminAnswer& answer) {
     }
     struct Row {
         std::uint64_t size = 0, bytes = 0;
-        bool complete = false, home = false;
+        bool complete = false, home = false, pinned = false;
     };
     std::map<std::string, Row> rows;
     for (const auto& entry : core_.store().list()) {
-        rows[entry.digest.str()] = {entry.info.size, entry.info.size, true, entry.info.home};
+        rows[entry.digest.str()] = {entry.info.size, entry.info.size, true, entry.info.home, entry.info.pinned};
     }
     for (const auto& partial : core_.store().partials()) {
         const ChunkGrid grid(partial.size);
@@ -80,7 +80,8 @@ void Admin::blobs(const http::Request& request, const OnAdminAnswer& answer) {
                         {"size", at->second.size},
                         {"complete", at->second.complete},
                         {"bytes", at->second.bytes},
-                        {"home", at->second.home}});
+                        {"home", at->second.home},
+                        {"pinned", at->second.pinned}});
     }
     answer(json_answer({{"blobs", std::move(list)}, {"next", std::move(next)}}));
 }
@@ -138,8 +139,25 @@ void Admin::blob(const Digest& digest, OnAdminAnswer answer) {
                    {"have", info ? whole : Json(part.set_count())},
                    {"map", partly ? Json(to_hex(part.to_bytes())) : Json()},
                    {"home", info && info->home},
+                   {"pinned", info && info->pinned},
                    {"holders", std::move(who)},
                    {"sources", sources_of(core_, digest, info, live)}}));
+    });
+}
+
+void Admin::pin(const std::string& body, bool pinned, const OnAdminAnswer& answer) {
+    const Json json = Json::parse(body, nullptr, false);
+    if (!json.is_object() || !json.contains("digest") || !json["digest"].is_string()) {
+        return answer(error_answer(400, "invalid_argument", "send {\"digest\": \"sha256:...\"}"));
+    }
+    const auto digest = Digest::parse(json["digest"].get<std::string>());
+    if (!digest) return answer(error_answer(400, "invalid_argument", digest.error().what));
+    const auto info = core_.store().find(*digest);
+    if (!info) return answer(error_answer(404, "not_found", "this node does not have " + digest->str()));
+    core_.store().set_pinned(*digest, info->size, pinned, [digest = *digest, pinned, answer](const Status& kept) {
+        if (!kept) return answer(error_answer(500, name_of(kept.error().code), describe(kept.error())));
+        log::info(pinned ? "blob.pinned" : "blob.unpinned", {{"digest", digest.brief()}});
+        answer(json_answer({{"digest", digest.str()}, {"pinned", pinned}}));
     });
 }
 

@@ -24,6 +24,9 @@ inline AdminAnswer error_answer(int status, std::string_view code, std::string m
     return json_answer({{"error", {{"code", code}, {"message", std::move(message)}}}}, status);
 }
 
+/// What a node that leaves has done so far.
+[[nodiscard]] Json handoff_state(const Core& core, const std::string& state);
+
 struct Admin::Verify {
     std::vector<store::BlobEntry> todo;
     std::size_t next = 0;

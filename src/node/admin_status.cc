@@ -91,6 +91,7 @@ void Admin::status(const OnAdminAnswer& answer) {
           {"transfer", facts_.transfer_address},
           {"rdma", mesh_.rdma_address().str()},
           {"admin", facts_.admin_address}}},
+        {"handoff", core_.handoff().begun() ? handoff_state(core_, facts_.state()) : Json()},
         {"warnings", std::move(warnings)},
     };
     answer(json_answer(json));

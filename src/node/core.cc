@@ -24,14 +24,16 @@ Core::Core(Net& net, store::Store& store, CoreOptions options, Rng rng)
              {},
              [this] { drain(); }},
       downloads_(parts_),
-      homes_(parts_, downloads_) {
+      homes_(parts_, downloads_),
+      handoff_(parts_, homes_) {
     load_rows();
     store.observe({[this](const Digest& digest, const store::BlobInfo& info, store::WithdrawReason why) {
         on_withdrawn(digest, info, why);
     },
     [this] {
         if (Meters* meters = parts_.options.meters) meters->disk_full.add();
-    }});
+    },
+    [this](const Digest& digest) { return may_evict(digest); }});
 }
 
 Core::~Core() {
@@ -42,6 +44,10 @@ void Core::stop() {
     save_peers();
     parts_.gossip.stop(parts_.now(), parts_.gossip_out);
     drain();
+}
+
+Status Core::hand_off() {
+    return handoff_.begin();
 }
 
 void Core::leave() {
@@ -59,6 +65,7 @@ void Core::on_deadline() {
     if (parts_.transfer.next_deadline() <= now) parts_.transfer.on_deadline(now, parts_.transfer_out);
     if (parts_.owners.next_deadline() <= now) parts_.owners.on_deadline(now);
     if (homes_.next_deadline() <= now) homes_.on_deadline(now);
+    if (handoff_.next_deadline() <= now) handoff_.on_deadline(now);
     if (parts_.store.next_deadline() <= now) parts_.store.tick(now);
     if (save_peers_at_ <= now) save_peers();
     drain();
@@ -86,7 +93,7 @@ void Core::arm() {
     Instant next = std::min({parts_.gossip.next_deadline(), parts_.directory.next_deadline(),
                              parts_.repo.next_deadline(), parts_.transfer.next_deadline(),
                              parts_.owners.next_deadline(), homes_.next_deadline()});
-    next = std::min({next, parts_.store.next_deadline(), save_peers_at_});
+    next = std::min({next, parts_.store.next_deadline(), save_peers_at_, handoff_.next_deadline()});
     parts_.net.set_deadline(next);
 }
 

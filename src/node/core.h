@@ -14,6 +14,7 @@
 
 #include "base/rare_line.h"
 #include "node/downloads.h"
+#include "node/handoff.h"
 #include "node/homes.h"
 #include "node/net.h"
 #include "node/parts.h"
@@ -38,6 +39,8 @@ class Core final : private transfer::LocalBlobs {
     void set_seeds(const std::vector<Endpoint>& seeds);
     /// A join by hand failed: `seed` is dialled no more, unless the configuration names it.
     void withdraw(const Endpoint& seed);
+    /// Before leave(): hands off what this node keeps for the mesh. See Handoff.
+    [[nodiscard]] Status hand_off();
     /// SIGTERM: comes back soon. Leave: gone for good.
     void stop();
     void leave();
@@ -75,6 +78,7 @@ class Core final : private transfer::LocalBlobs {
     void on_pushed(const Digest& digest, std::uint64_t size);
     [[nodiscard]] Downloads& downloads() { return downloads_; }
     [[nodiscard]] Homes& homes() { return homes_; }
+    [[nodiscard]] const Handoff& handoff() const { return handoff_; }
     [[nodiscard]] store::Store& store() { return parts_.store; }
     [[nodiscard]] const gossip::Gossip& gossip() const { return parts_.gossip; }
     [[nodiscard]] const transfer::Transfer& transfer() const { return parts_.transfer; }
@@ -117,11 +121,13 @@ class Core final : private transfer::LocalBlobs {
     void act(directory::Action& action);
     void act(transfer::Action& action);
     void on_withdrawn(const Digest& digest, const store::BlobInfo& info, store::WithdrawReason reason);
+    [[nodiscard]] bool may_evict(const Digest& digest);
     [[nodiscard]] std::optional<std::uint64_t> complete_size(const Digest& digest) const override;
 
     Parts parts_;
     Downloads downloads_;
     Homes homes_;
+    Handoff handoff_;
     bool draining_ = false;
     bool started_ = false;
     std::unordered_map<repo::Token, RowsAnswer> reads_;

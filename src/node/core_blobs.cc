@@ -71,6 +71,8 @@ void Core::act(transfer::Action& action) {
                                   {"why", blame->why}});
     } else if (const auto* hint = std::get_if<t::WrongHint>(&action)) {
         parts_.directory.on_wrong_hint(parts_.now(), hint->digest, hint->node, parts_.directory_out);
+    } else if (const auto* doubted = std::get_if<t::Doubted>(&action)) {
+        downloads_.doubted(doubted->digest, doubted->by);
     } else if (const auto* drop = std::get_if<t::DropLink>(&action)) {
         parts_.net.drop_data(drop->node, drop->why);
     }
@@ -103,15 +105,26 @@ void Core::remove_blob(const Digest& digest, std::function<void(Status)> done) {
 }
 
 void Core::on_withdrawn(const Digest& digest, const store::BlobInfo& info, store::WithdrawReason reason) {
-    log::error("blob.withdrawn", {{"digest", digest.brief()},
-                                  {"why", name_of(reason)},
-                                  {"bytes", info.size},
-                                  {"do", info.home ? "a copy is fetched from a peer" : "none"}});
+    if (reason == store::WithdrawReason::evicted) {
+        if (Meters* meters = parts_.options.meters) meters->evicted(info.size);
+    } else {
+        log::error("blob.withdrawn", {{"digest", digest.brief()},
+                                      {"why", name_of(reason)},
+                                      {"bytes", info.size},
+                                      {"do", info.home ? "a copy is fetched from a peer" : "none"}});
+    }
     downloads_.on_withdrawn(digest);
     parts_.directory.on_gone(parts_.now(), digest, parts_.directory_out);
     parts_.transfer.on_blob_gone(parts_.now(), digest, parts_.transfer_out);
     if (info.home) homes_.restore(digest, info.size);
     drain();
+}
+
+/// Not while a peer is sent chunks of it, or it is about to become a home here.
+bool Core::may_evict(const Digest& digest) {
+    if (parts_.transfer.serving(digest) || homes_.wants(digest)) return false;
+    downloads_.on_withdrawn(digest);  // a file that is kept open for the next peer
+    return true;
 }
 
 std::optional<std::uint64_t> Core::complete_size(const Digest& digest) const {

@@ -10,6 +10,8 @@ namespace fastreg::node {
 namespace {
 /// A home that has not answered is asked again; it may have lost the question, or be fetching still.
 constexpr Duration kAskAgain = 3s;
+/// Nobody but a node that leaves waits for it.
+constexpr Duration kReleaseAgain = 15s;
 constexpr std::size_t kShortMax = 100'000;
 /// A home without its bytes looks for them this often.
 constexpr Duration kRestoreAgain = 30s;
@@ -25,8 +27,8 @@ constexpr std::size_t kLookOverMax = 16;
 constexpr directory::LookupId kLookupBase = directory::LookupId{1} << 62U;
 }  // namespace
 
-std::size_t Homes::wanted() const {
-    return std::min(parts_.options.replicas, 1 + parts_.gossip.counts().alive);
+std::size_t Homes::wanted(bool elsewhere) const {
+    return std::min(parts_.options.replicas, (elsewhere ? 0 : 1) + parts_.gossip.counts().alive);
 }
 
 void Homes::ensure(const Digest& digest, std::uint64_t size, Instant deadline, Done done) {
@@ -34,6 +36,12 @@ void Homes::ensure(const Digest& digest, std::uint64_t size, Instant deadline, D
     at->second.size = size;
     at->second.waiters.emplace_back(deadline, std::move(done));
     advance(digest, at->second);
+}
+
+void Homes::release(const Digest& digest, std::uint64_t size, Instant deadline, Done done) {
+    FR_ASSERT(!placing(digest));
+    placings_[digest].release = true;
+    ensure(digest, size, deadline, std::move(done));
 }
 
 void Homes::become_home(const Digest& digest, std::uint64_t size, std::optional<NodeId> holder,
@@ -50,6 +58,10 @@ void Homes::become_home(const Digest& digest, std::uint64_t size, std::optional<
         const auto info = parts_.store.find(digest);
         const std::uint64_t hashed = info ? info->size : size;  // what was asked for is a claim
         parts_.store.set_home(digest, hashed, true, [this, digest, hashed, done](Status kept) {
+            if (kept && !parts_.store.find(digest)) {
+                kept = fail(Errc::not_found, "the blob left this node before it was a home of it");
+                restore(digest, hashed);  // the row wants it
+            }
             if (kept) {
                 parts_.directory.on_have(parts_.now(), digest, hashed, directory::HolderKind::home,
                                          parts_.directory_out);
@@ -61,8 +73,8 @@ void Homes::become_home(const Digest& digest, std::uint64_t size, std::optional<
 }
 
 void Homes::advance(const Digest& digest, Placing& placing) {
-    const std::size_t need = wanted();
-    if (!placing.here && !placing.here_asked && !placing.look_first && parts_.store.find(digest)) {
+    const std::size_t need = wanted(placing.release);
+    if (!placing.here && !placing.here_asked && !placing.look_first && !placing.release && parts_.store.find(digest)) {
         placing.here_asked = true;
         become_home(digest, placing.size, std::nullopt, [this, digest](Status status) {
             const auto at = placings_.find(digest);
@@ -109,17 +121,45 @@ void Homes::advance(const Digest& digest, Placing& placing) {
     const std::size_t here = (placing.here || placing.here_asked) ? 1 : 0;
     for (const NodeId& id : ranked) {
         if (placing.homes.size() + pending + here >= need) break;
-        const Member* member = parts_.member(id);
-        if (id == parts_.self || member == nullptr || member->state != MemberState::alive) continue;
-        if (placing.homes.contains(id) || placing.asked.contains(id) || placing.refused.contains(id)) continue;
-        const RequestId request = next_request_++;
-        placing.asked[id] = {request, parts_.now() + kAskAgain, {}};
-        parts_.send_directory(id, wire::encode(wire::HomeRequest{request, digest, placing.size}));
+        if (!may_ask(placing, id)) continue;
+        ask(digest, placing, id);
         ++pending;
     }
     // Everybody refused. Only a client waits for a change of mind; a look-over has others to see to.
     const bool idle = pending == 0 && (placing.here || !placing.here_asked);
     if (idle && placing.looked_over && placing.waiters.size() == 1) finish(placings_.find(digest), false);
+}
+
+bool Homes::may_ask(const Placing& placing, const NodeId& node) const {
+    const Member* member = parts_.member(node);
+    if (node == parts_.self || member == nullptr || member->state != MemberState::alive) return false;
+    return !placing.homes.contains(node) && !placing.asked.contains(node) && !placing.refused.contains(node);
+}
+
+void Homes::ask(const Digest& digest, Placing& placing, const NodeId& node) {
+    const RequestId request = next_request_++;
+    placing.asked[node] = {request, parts_.now() + kAskAgain};
+    parts_.send_directory(node, wire::encode(wire::HomeRequest{request, digest, placing.size}));
+}
+
+std::vector<std::string> Homes::missing(const Placing& placing) const {
+    std::set<NodeId> all;
+    for (const auto& [id, asked] : placing.asked) all.insert(id);
+    for (const auto& [id, said] : placing.refusals) all.insert(id);
+    std::vector<std::string> names;
+    for (const NodeId& id : all) {
+        const Member* member = parts_.member(id);
+        std::string name = member != nullptr ? member->name : id.brief();
+        const auto said = placing.refusals.find(id);
+        if (said != placing.refusals.end() && !said->second.empty()) name += " (" + said->second + ")";
+        names.push_back(std::move(name));
+    }
+    return names;
+}
+
+std::vector<std::string> Homes::waits_for(const Digest& digest) const {
+    const auto at = placings_.find(digest);
+    return at == placings_.end() ? std::vector<std::string>{} : missing(at->second);
 }
 
 void Homes::finish(std::map<Digest, Placing>::iterator at, bool late) {
@@ -128,15 +168,10 @@ void Homes::finish(std::map<Digest, Placing>::iterator at, bool late) {
     Placing& placing = at->second;
     Copies copies;
     copies.kept = placing.homes.size() + (placing.here ? 1 : 0);
-    copies.wanted = wanted();
-    for (const auto& [id, asked] : placing.asked) {
-        const Member* member = parts_.member(id);
-        std::string name = member != nullptr ? member->name : id.brief();
-        if (!asked.last_refusal.empty()) name += " (" + asked.last_refusal + ")";
-        copies.missing.push_back(std::move(name));
-    }
+    copies.wanted = wanted(placing.release);
+    copies.missing = missing(placing);
     if (copies.kept < parts_.options.replicas) {
-        if (short_.size() < kShortMax) short_.insert(digest);
+        if (short_.size() < kShortMax && !placing.release) short_.insert(digest);
     } else {
         short_.erase(digest);
     }
@@ -167,6 +202,10 @@ void Homes::on_start() {
 
 void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
     if (const auto* ask = std::get_if<wire::HomeRequest>(&message)) {
+        if (leaving_) {
+            parts_.send_directory(from, wire::encode(wire::HomeReply{ask->request, false, "it leaves the mesh"}));
+            return;
+        }
         const auto [at, is_new] = keeping_.insert_or_assign({from, ask->digest}, ask->request);
         if (!is_new) return;  // asked again; one answer is enough
         become_home(ask->digest, ask->size, from, [this, from, digest = ask->digest](Status status) {
@@ -186,9 +225,11 @@ void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
         placing.asked.erase(asked);
         if (reply.kept) {
             placing.homes.insert(from);
+            placing.refusals.erase(from);
         } else {
             placing.refused.insert(from);
-            placing.again = parts_.now() + kAskAgain;
+            placing.refusals[from] = reply.text;
+            placing.again = parts_.now() + (placing.release ? kReleaseAgain : kAskAgain);
             log::warn("home.refused",
                       {{"digest", digest.brief()}, {"by", from.brief()}, {"why", reply.text}});
         }
@@ -209,6 +250,7 @@ void Homes::on_member(const Member& member) {
     std::vector<Digest> touched;
     for (auto& [digest, placing] : placings_) {
         const bool lost = placing.homes.erase(member.id) > 0;
+        placing.refusals.erase(member.id);
         if (placing.asked.contains(member.id) || lost) touched.push_back(digest);
         placing.asked.erase(member.id);
     }
@@ -262,6 +304,7 @@ void Homes::settle_doubts(Instant now) {
 }
 
 void Homes::look_over_some(Instant now) {
+    if (leaving_) return;
     if (std::erase_if(gone_, [&](const auto& member) { return member.second <= now; }) > 0) doubt_own();
     settle_doubts(now);
     for (std::size_t n = 0; n < kLookOverMax && looking_over_ < kLookOverMax; ++n) {
@@ -305,10 +348,15 @@ void Homes::on_found(const directory::Found& found) {
     if (at == placings_.end()) return;
     for (const auto& holder : found.holders) {
         const bool home = holder.kind == directory::HolderKind::home;
-        if (home && holder.node != parts_.self) at->second.homes.insert(holder.node);
+        if (!home || holder.node == parts_.self) continue;
+        if (!at->second.release) {
+            at->second.homes.insert(holder.node);
+        } else if (may_ask(at->second, holder.node)) {
+            ask(digest, at->second, holder.node);  // a directory's word is none to give up a copy on
+        }
     }
     at->second.look_first = false;
-    if (at->second.homes.size() < wanted() && !parts_.store.find(digest)) {
+    if (!at->second.release && at->second.homes.size() < wanted() && !parts_.store.find(digest)) {
         // Too few: this node fetches it and becomes one itself.
         at->second.here_asked = true;
         become_home(digest, at->second.size, std::nullopt, [this, digest](Status status) {
@@ -368,6 +416,11 @@ void Homes::on_deadline(Instant now) {
     look_over_some(now);
 }
 
+bool Homes::wants(const Digest& digest) const {
+    const auto asked = [&](const auto& entry) { return entry.first.second == digest; };
+    return placings_.contains(digest) || lost_.contains(digest) || std::ranges::any_of(keeping_, asked);
+}
+
 void Homes::restore(const Digest& digest, std::uint64_t size) {
     lost_[digest] = {size, parts_.now() + kRestoreAgain};
     if (short_.size() < kShortMax) short_.insert(digest);
@@ -385,6 +438,7 @@ Instant Homes::next_deadline() const {
         next = std::min(next, placing.again);
     }
     for (const auto& [digest, wanted] : lost_) next = std::min(next, wanted.second);
+    if (leaving_) return next;
     for (const auto& [id, due] : gone_) next = std::min(next, due);
     if (!queue_.empty() && looking_over_ < kLookOverMax) next = std::min(next, queue_.begin()->first);
     return std::min({next, settle_at_, unsure_since_ + kReplaceDead});

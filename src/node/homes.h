@@ -33,6 +33,16 @@ class Homes {
     /// Asking again is harmless. This node becomes a home when it has the blob.
     void ensure(const Digest& digest, std::uint64_t size, Instant deadline, Done done);
 
+    /// Calls `done` when as many others as wanted have acknowledged that they are homes of it, this node not counted.
+    /// Not while placing(digest).
+    void release(const Digest& digest, std::uint64_t size, Instant deadline, Done done);
+    [[nodiscard]] bool placing(const Digest& digest) const { return placings_.contains(digest); }
+    /// Members that its copies wait for, with what they said; by name.
+    [[nodiscard]] std::vector<std::string> waits_for(const Digest& digest) const;
+    [[nodiscard]] bool busy() const { return !placings_.empty(); }
+    /// This node leaves: who asks it to be a home is refused, and it looks over nothing more.
+    void take_no_more() { leaving_ = true; }
+
     /// A home that lost its bytes fetches them from another one, however long that takes.
     void restore(const Digest& digest, std::uint64_t size);
 
@@ -49,12 +59,13 @@ class Homes {
     /// After a start, and after a leave, they all count until they were looked over; one that lost its bytes here
     /// until it has them again and was looked over.
     [[nodiscard]] std::size_t under_replicated() const { return short_.size(); }
+    /// A copy here is being made one that counts, or looked for.
+    [[nodiscard]] bool wants(const Digest& digest) const;
 
   private:
     struct Asked {
         RequestId request = 0;
         Instant again;  // when an answer is overdue
-        std::string last_refusal;
     };
     struct Placing {
         std::uint64_t size = 0;
@@ -63,9 +74,11 @@ class Homes {
         bool looked_up = false;
         bool look_first = false;   // others may be homes already, though this node has the blob
         bool looked_over = false;  // the first to wait is the look-over
+        bool release = false;      // this node is to be no home any more
         std::set<NodeId> homes;    // others
         std::map<NodeId, Asked> asked;
-        std::set<NodeId> refused;
+        std::set<NodeId> refused;  // not asked again before `again`
+        std::map<NodeId, std::string> refusals;  // what those who have not kept it said last
         Instant again = Instant::never();  // what failed is tried anew
         std::vector<std::pair<Instant, Done>> waiters;
     };
@@ -73,6 +86,9 @@ class Homes {
     /// An answer to an earlier run of this node is none to this one.
     [[nodiscard]] static RequestId first_request(BootEpoch epoch) { return (epoch & 0xffff) << 32U; }
     void advance(const Digest& digest, Placing& placing);
+    void ask(const Digest& digest, Placing& placing, const NodeId& node);
+    [[nodiscard]] std::vector<std::string> missing(const Placing& placing) const;
+    [[nodiscard]] bool may_ask(const Placing& placing, const NodeId& node) const;
     /// `holder`: who is known to have it, besides whom the directory knows.
     void become_home(const Digest& digest, std::uint64_t size, std::optional<NodeId> holder,
                      std::function<void(Status)> done);
@@ -86,12 +102,14 @@ class Homes {
     void enqueue(const Digest& digest, Instant due);
     void look_over_some(Instant now);
     void look_over(const Digest& digest, std::uint64_t size);
-    [[nodiscard]] std::size_t wanted() const;
+    /// Homes there should be; `elsewhere`: beside this node.
+    [[nodiscard]] std::size_t wanted(bool elsewhere = false) const;
 
     Parts& parts_;
     Downloads& downloads_;
     std::map<Digest, Placing> placings_;
     std::map<directory::LookupId, Digest> lookups_;
+    bool leaving_ = false;
     std::set<Digest> short_;
     std::map<NodeId, Instant> gone_;  // when the copies of a member that is away are to be replaced
     std::set<NodeId> met_;            // reachable

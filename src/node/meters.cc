@@ -31,7 +31,9 @@ Counter& gossip(Metrics& m, std::string_view direction) {
 }  // namespace
 
 Meters::Meters(Metrics& m)
-    : suspicions_raised(suspicion(m, "raised")),
+    : evictions(m.counter("fastreg_evictions_total", "Cached copies that made room for others")),
+      evicted_bytes(m.counter("fastreg_evicted_bytes_total", "Bytes of cached copies that made room for others")),
+      suspicions_raised(suspicion(m, "raised")),
       suspicions_confirmed(suspicion(m, "confirmed")),
       suspicions_refuted(suspicion(m, "refuted")),
       identity_conflicts(m.counter("fastreg_identity_conflicts_total",

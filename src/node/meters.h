@@ -20,6 +20,14 @@ struct Meters {
     enum class Lookup { found, nobody, failed };
     void looked_up(Lookup result, Duration took);
 
+    /// A cached copy made room.
+    void evicted(std::uint64_t bytes) {
+        evictions.add();
+        evicted_bytes.add(bytes);
+    }
+
+    Counter& evictions;
+    Counter& evicted_bytes;
     Counter& suspicions_raised;
     Counter& suspicions_confirmed;  // the member was dead
     Counter& suspicions_refuted;

@@ -17,6 +17,8 @@ namespace fastreg::node {
 namespace {
 constexpr std::size_t kBlockSize = 256U << 10U;
 constexpr Duration kStopStep = 50ms;
+/// Over two polls of `fastreg leave`.
+constexpr Duration kLinger = 1200ms;
 /// What the mesh must hear of a leave or stop, and no more.
 constexpr Duration kQuietPatience = 2s;
 }  // namespace
@@ -30,6 +32,7 @@ Node::~Node() {
     store_.reset();
     executor_.reset();
     stop_timer_.reset();
+    leave_timer_.reset();
     service_timer_.reset();
     io_.clear();
 }
@@ -96,6 +99,8 @@ Status Node::open_store() {
     options.dir = config_.data_dir;
     options.max_bytes = config_.store.max_bytes.of(disk);
     options.min_free_bytes = config_.store.min_free_of(disk);
+    options.high_watermark = static_cast<unsigned>(config_.store.high_watermark);
+    options.low_watermark = static_cast<unsigned>(config_.store.low_watermark);
     options.backup_every = config_.store.backup_every;
     FR_TRY_ASSIGN(store_, store::Store::open(*fs_, *executor_, options));
     return {};
@@ -200,7 +205,7 @@ Status Node::open_fronts() {
     facts.gossip_address = mesh_->gossip_address().str();
     facts.transfer_address = mesh_->transfer_address().str();
     facts.admin_address = admin_;
-    facts.leave = [this] { begin_stop(State::leaving, "leaving the mesh"); };
+    facts.leave = [this](std::optional<Duration> patience) { return begin_leave(patience); };
     facts.state = [this] { return std::string(state_name()); };
     admin_pages_ = std::make_unique<Admin>(*core_, *mesh_, metrics_, front_->served(), std::move(facts));
     front_->serve(*core_, *service_, *admin_pages_);
@@ -209,6 +214,7 @@ Status Node::open_fronts() {
 
 Status Node::announce() {
     stop_timer_ = std::make_unique<uv::Timer>(loop_, [this] { stop_step(); });
+    leave_timer_ = std::make_unique<uv::Timer>(loop_, [this] { leave_step(); });
     service_timer_ = std::make_unique<uv::Timer>(loop_, [this] {
         service_->on_deadline();
         arm_service();
@@ -248,6 +254,7 @@ std::string_view Node::state_name() const {
     switch (state_) {
         case State::starting: return "starting";
         case State::alive: return "alive";
+        case State::draining: return "draining";
         case State::stopping: return "stopping";
         case State::leaving: return "leaving";
     }
@@ -273,6 +280,40 @@ void Node::reload() {
     log::info("config.reloaded", {{"changed", changes.reloadable.size()}});
 }
 
+Status Node::begin_leave(std::optional<Duration> patience) {
+    if (state_ == State::stopping || state_ == State::leaving) return {};
+    const auto begun = core_->hand_off();
+    if (!begun && !patience) return begun;
+    if (!begun) {
+        begin_stop(State::leaving, "leaving the mesh; nothing was handed off: " + begun.error().what);
+        return {};
+    }
+    leave_by_ = patience ? loop_.now() + *patience : Instant::never();  // who asks again is meant
+    state_ = State::draining;
+    service_->set_draining("this node hands off what it keeps, and leaves the mesh");
+    leave_timer_->set(kStopStep);
+    return {};
+}
+
+void Node::leave_step() {
+    if (state_ != State::draining) return;
+    const bool done = core_->handoff().done();
+    if (!done && loop_.now() < leave_by_) {
+        leave_timer_->set(kStopStep);
+        return;
+    }
+    if (!done) {
+        const auto left = core_->handoff().progress();
+        log::error("handoff.given_up", {{"blobs", left.blobs_left},
+                                        {"bytes", left.bytes_left},
+                                        {"shards", left.shards_left},
+                                        {"waited_for", left.waits_for},
+                                        {"do", "start the node again to have them back in the mesh"}});
+    }
+    linger_until_ = loop_.now() + kLinger;
+    begin_stop(State::leaving, "leaving the mesh");
+}
+
 void Node::begin_stop(State state, const std::string& why) {
     if (state_ == State::stopping || state_ == State::leaving) {
         log::warn("node.stopping_now", {{"why", "asked twice"}});
@@ -295,7 +336,7 @@ void Node::begin_stop(State state, const std::string& why) {
 void Node::stop_step() {
     const Instant now = loop_.now();
     const bool told = core_->quiet() || now > stop_by_ - config_.stop_timeout + kQuietPatience;
-    if ((front_->in_flight() > 0 || !told) && now < stop_by_) {
+    if ((front_->in_flight() > 0 || !told || now < linger_until_) && now < stop_by_) {
         stop_timer_->set(kStopStep);
         return;
     }

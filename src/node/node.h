@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,7 +39,7 @@ class Node {
     [[nodiscard]] static transport::RdmaTransport::Options rdma_options(const config::Rdma& rdma);
 
   private:
-    enum class State { starting, alive, stopping, leaving };
+    enum class State { starting, alive, draining, stopping, leaving };
 
     [[nodiscard]] Status start();
     [[nodiscard]] Status open_store();
@@ -48,6 +49,9 @@ class Node {
     void take_down();
     void close_store();
     void reload();
+    /// Hands off what this node keeps, for so long at most, then leaves.
+    [[nodiscard]] Status begin_leave(std::optional<Duration> patience);
+    void leave_step();
     void begin_stop(State state, const std::string& why);
     void stop_step();
     void arm_service();
@@ -61,6 +65,8 @@ class Node {
     State state_ = State::starting;
     std::string http_, admin_;  // addresses, as in ready.json
     Instant stop_by_;
+    Instant leave_by_;  // whatever is not handed off then
+    Instant linger_until_;  // so that who waits for the leave sees how it ended
     Metrics metrics_;
     std::unique_ptr<Meters> meters_;
 
@@ -76,6 +82,7 @@ class Node {
     std::unique_ptr<Admin> admin_pages_;
     std::unique_ptr<HttpFront> front_;
     std::unique_ptr<uv::Timer> stop_timer_;
+    std::unique_ptr<uv::Timer> leave_timer_;
     std::unique_ptr<uv::Timer> service_timer_;
     std::vector<uv::Signal> signals_;
 };

@@ -174,6 +174,14 @@ void Repo::cancel(Token token) {
     parts_->reader.cancel(token);
 }
 
+void Repo::hand_over(Instant now, Outbox& out) {
+    parts_->sync.hand_over(now, out);
+}
+
+std::size_t Repo::to_hand_over() const {
+    return parts_->sync.to_hand_over();
+}
+
 std::vector<std::string> Repo::catalog(std::string_view after, std::size_t limit) const {
     return parts_->replica.catalog(after, limit);
 }

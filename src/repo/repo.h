@@ -53,6 +53,11 @@ class Repo {
     /// Repositories this node has live rows of, ascending, behind `after`.
     [[nodiscard]] std::vector<std::string> catalog(std::string_view after, std::size_t limit) const;
 
+    /// This node leaves: has the rows of every shard that it owns on their other owners, those that can be reached.
+    /// To be called again, about every second, while to_hand_over() says that shards are left.
+    void hand_over(Instant now, Outbox& out);
+    [[nodiscard]] std::size_t to_hand_over() const;
+
     /// Early or twice is harmless.
     void on_deadline(Instant now, std::uint64_t wall_ms, Outbox& out);
     [[nodiscard]] Instant next_deadline() const;

@@ -34,6 +34,8 @@ class Sync {
     [[nodiscard]] Instant next_deadline() const;
 
     /// See Repo.
+    void hand_over(Instant now, Outbox& out);
+    [[nodiscard]] std::size_t to_hand_over() const { return handing_over_.size(); }
     void remember(const Memory& memory);
     [[nodiscard]] Memory memory() const;
     [[nodiscard]] std::uint64_t memory_changes() const { return memory_changes_; }
@@ -86,6 +88,7 @@ class Sync {
     void compare_all(Outbox& out);
     void retry_unready(Instant now);
     void drop_former(Instant now, Outbox& out);
+    void note_equal(ShardId shard, const NodeId& node);
     [[nodiscard]] bool acceptable(const Row& row);
 
     Mesh& mesh_;
@@ -94,6 +97,9 @@ class Sync {
     std::map<ShardId, std::set<NodeId>> remembered_;  // of the run before, until this node knows itself
     std::uint64_t memory_changes_ = 0;
     std::map<ShardId, Former> former_;
+    /// Owners that are not known to have all that this node has; since hand_over() was called first.
+    std::map<ShardId, std::set<NodeId>> handing_over_;
+    bool handing_over_begun_ = false;
     std::map<NodeId, Peer> peers_;
     std::size_t copying_ = 0;
     Instant next_compare_ = Instant::never();

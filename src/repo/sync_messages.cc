@@ -107,10 +107,9 @@ void Sync::on_summary(Instant now, const NodeId& from, const wire::RepoSummary& 
             continue;
         }
         complete(now, shard, from, said);
-        const auto former = former_.find(shard);
         const bool equal = std::ranges::none_of(
             message.items, [&](const auto& item) { return item.shard == shard; });
-        if (former != former_.end() && equal) former->second.handed.insert(from);
+        if (equal) note_equal(shard, from);
     }
     step(now, out);
 }
@@ -127,9 +126,8 @@ void Sync::answer_summary(Instant now, const NodeId& from, const wire::RepoSumma
         if (owned != owned_.end() && owned->second.whole.contains(from)) RepoSummary::set_bit(reply.known, i);
         if (owned != owned_.end() && owned->second.stood.contains(from)) RepoSummary::set_bit(reply.stood, i);
         const auto sum = replica_.sum(shard);
-        const auto former = former_.find(shard);
         const bool equal = sum == Replica::Sum{item.count, item.hash};
-        if (equal && former != former_.end()) former->second.handed.insert(from);
+        if (equal) note_equal(shard, from);
         if (equal || item.count == 0) {
             complete(now, shard, from, said);
         } else if (owned != owned_.end()) {

@@ -219,16 +219,44 @@ TEST_CASE("join tells the node whom to meet, and says why it did not work") {
 TEST_CASE("leave waits until the node has gone") {
     // "left" before the node has stopped would let an operator pull the plug too soon. An error, or a
     // connection that breaks off, is of a node that is still there; only a refused one is not.
-    const Script script{{"POST /v1/leave", {json_reply(202, R"({"state":"leaving"})")}},
-                        {"", {"", json_reply(500, "busy"), "gone"}}};
-    const FakeNode fake(script);
-    const Ran ran = run_cli({"leave", "--data-dir", fake.data_dir()});
+    const auto left = [](int blobs_left) {
+        return R"({"state":"draining","handed_off":false,"blobs":3,"blobs_left":)" + std::to_string(blobs_left) +
+               R"(,"bytes":3072,"bytes_left":0,"shards":9,"shards_left":0,"waits_for":"node7, node8"})";
+    };
+    const auto script = [&](int blobs_left) {
+        return Script{{"POST /v1/leave", {json_reply(202, left(3))}},
+                      {"GET /v1/leave", {json_reply(200, left(2)), json_reply(200, left(blobs_left))}},
+                      {"", {"", json_reply(500, "busy"), "gone"}}};
+    };
+    const FakeNode fake(script(0));
+    const Ran ran = run_cli({"leave", "--timeout", "90s", "--data-dir", fake.data_dir()});
     CHECK(ran.code() == 0);
-    CHECK(ran.says("left the mesh"));
-    CHECK(fake.asked() == "POST /v1/leave\n\n\n\n");
-    const FakeNode other(script);
+    CHECK(ran.says("left the mesh; the node has stopped; handed off: 3 blobs, 3.0 KiB"));
+    CHECK(fake.asked() == "POST /v1/leave {\"timeout_s\":90}\n\nGET /v1/leave\n\nGET /v1/leave\n\n");
+    // What it did not hand off in time is told, and is no success.
+    const FakeNode hasty(script(1));
+    const Ran partly = run_cli({"leave", "--data-dir", hasty.data_dir()});
+    CHECK(partly.code() == 5);
+    CHECK(partly.says("1 blob and the rows of 0 shards were not handed off"));
+    const FakeNode other(script(0));
     const Ran hurried = run_cli({"leave", "--no-wait", "--json", "--data-dir", other.data_dir()});
-    CHECK(parsed(hurried)["state"] == "leaving");
+    CHECK(parsed(hurried)["state"] == "draining");
+    const FakeNode same(Script{{"POST /v1/drain", {json_reply(202, left(3))}}});
+    CHECK(run_cli({"drain", "--no-wait", "--data-dir", same.data_dir()}).code() == 0);
+    CHECK(run_cli({"leave", "--timeout", "soon", "--data-dir", same.data_dir()}).code() == 2);
+}
+
+TEST_CASE("pin and unpin name one blob") {
+    const std::string unknown = R"({"error":{"code":"not_found","message":"no"}})";
+    const FakeNode fake(Script{{"POST /v1/pin", {json_reply(200, R"({"digest":"x","pinned":true})")}},
+                               {"POST /v1/unpin", {json_reply(404, unknown)}}});
+    const Ran pinned = run_cli({"pin", kDigest, "--data-dir", fake.data_dir()});
+    CHECK(pinned.code() == 0);
+    CHECK(pinned.says("pinned; it stays on this node"));
+    CHECK(run_cli({"unpin", kDigest, "--data-dir", fake.data_dir()}).code() == 4);
+    CHECK(fake.asked() == "POST /v1/pin {\"digest\":\"" + std::string(kDigest) + "\"}\nPOST /v1/unpin {\"digest\":\"" +
+                              std::string(kDigest) + "\"}\n");
+    CHECK(run_cli({"pin", "sha256:12", "--data-dir", fake.data_dir()}).code() == 2);
 }
 
 TEST_CASE("verify waits for the result, and damage is exit code 5 with a list") {

@@ -160,7 +160,7 @@ def test_admin_requests_that_make_no_sense():
         equal(ask_admin(node, "GET", f"/v1/blobs?after={digest_of(b'no blob')}")[0], 200, "any digest will do")
         equal(ask_admin(node, "GET", "/v1/blobs?limit=10abc")[0], 400, "limit=10abc")
         for method, path, allow in (("POST", "/v1/status", "GET, HEAD"), ("DELETE", "/v1/blobs/x", "GET, HEAD"),
-                                    ("GET", "/v1/leave", "POST"), ("PUT", "/v1/verify", "GET, HEAD, POST")):
+                                    ("PUT", "/v1/leave", "GET, HEAD, POST"), ("PUT", "/v1/verify", "GET, HEAD, POST")):
             status, head, _ = ask_admin(node, method, path)
             equal(status, 405, f"{method} {path}")
             check(f"\r\nAllow: {allow}\r\n" in head, f"{method} {path}: {head}")

@@ -8,6 +8,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 from harness import Mesh, check, digest_of, equal, run_cases, until  # noqa: E402
 
+MIB = 1 << 20
 ROUNDS = int(os.environ.get("FR_ROUNDS", "5"))
 
 
@@ -87,6 +88,35 @@ def test_power_fails_everywhere_and_one_node_stays_away():
         mesh.restart(mesh[4])
         mesh.settle()
         until(lambda: mesh[4].get("/v2/team/app0/manifests/v2", Accept="*/*").status == 200, "what it missed")
+
+
+def test_cached_copies_make_room():
+    """A node with room for three of six blobs serves all six, and keeps what is pinned."""
+    with Mesh(1, "--replicas", "1") as mesh:
+        small = mesh.add("--store-max-bytes", "7MiB", "--store-min-free", "0")
+        mesh.settle()
+        blobs = [os.urandom(2 * MIB) for _ in range(6)]
+        digests = [mesh[1].push_blob("a/b", blob) for blob in blobs]
+
+        def pull(n):
+            equal(digest_of(small.get(f"/v2/a/b/blobs/{digests[n]}").body), digests[n], f"blob {n}")
+
+        pull(0)
+        small.cli("pin", digests[0])
+        for n in [*range(1, 6), 1, 2]:
+            pull(n)
+        status = small.status()["store"]
+        check(status["blobs"] <= 3 and status["bytes"] <= 7 * MIB, status)
+        kept = {blob["digest"]: blob for blob in small.json("blobs")}
+        check(kept[digests[0]]["pinned"], kept)
+        check("store.evicted" in small.log_text(), "the log tells of it")
+        small.cli("unpin", digests[0])
+        for n in range(3, 6):
+            pull(n)
+        check(digests[0] not in [blob["digest"] for blob in small.json("blobs")], "it may go")
+        # The directory was told: who asks the mesh is not sent here in vain.
+        holders = mesh[1].json("blob", digests[0])["holders"]
+        equal([holder["node_id"] for holder in holders], [mesh[1].status()["node_id"]], "holders of what went")
 
 
 def test_a_full_disk_refuses_and_recovers():

@@ -102,6 +102,25 @@ def test_a_damaged_manifest_is_answered_from_another_copy():
                 until(lambda n=node: whole(n, digest, text), "healed")
 
 
+def test_a_bit_flips_under_a_running_home():
+    """It never spreads: the peer that is sent a bad chunk refuses it and says so, and the home reads its copy back,
+    withdraws it and fetches a good one. Nobody called `verify`."""
+    with Mesh(3) as mesh:
+        layer = os.urandom(4_000_000)
+        digest = mesh[1].push_blob("d/bits", layer)
+        until(lambda: sum(os.path.exists(file_of(node, digest)) for node in mesh.nodes) == 2, "two homes")
+        puller = next(node for node in mesh.nodes if not os.path.exists(file_of(node, digest)))
+        rotten, = [node for node in mesh.nodes if node not in (mesh[1], puller)]
+        for at in range(1000, len(layer), 128 << 10):  # in each chunk
+            flip(file_of(rotten, digest), at)
+        equal(puller.get(f"/v2/d/bits/blobs/{digest}").body, layer, "what a third node makes of it")
+        until(lambda: "blob.doubted" in rotten.log_text(), "the home is told", 10)
+        until(lambda: "blob.withdrawn" in rotten.log_text(), "it found its copy bad", 10)
+        until(lambda: whole(rotten, digest, layer), "healed", 40)
+        check("peer.blamed" in puller.log_text(), "the puller knew whose it was")
+        equal(sum(node.log_text().count("blob.withdrawn") for node in (mesh[1], puller)), 0, "nobody else's copy went")
+
+
 def test_verify_counts_a_file_that_is_gone():
     """`verify` said that all was well, with exit code 0, while the log said that the blob was withdrawn."""
     with Mesh(2) as mesh:
