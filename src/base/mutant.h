@@ -23,6 +23,7 @@ enum class Mutant : std::uint8_t {
     have_before_verified,
     new_owner_asks_one,
     two_owners_ask_nobody_else,
+    older_row_wins,
 };
 
 #ifdef FR_MUTANTS

@@ -203,7 +203,8 @@ void Reader::join(Instant now, Open::iterator it, Outbox& out) {
             if (bound && row.key > *bound) break;
             if (mutant(Mutant::tombstone_ignored_by_repair) && row.tombstone) continue;
             const auto [place, added] = winners.try_emplace(row.key, &row);
-            if (!added && row.newer_than(*place->second)) place->second = &row;
+            const bool newer = row.newer_than(*place->second) != mutant(Mutant::older_row_wins);
+            if (!added && newer) place->second = &row;
         }
     }
     if (read.query.follow) drop_unagreed(read, winners);

@@ -12,7 +12,7 @@ namespace {
 
 struct CalmMesh {
     explicit CalmMesh(std::uint64_t seed, std::size_t count)
-        : world(seed, counts, false), network(world, NetOptions{}, count), clients(world, nodes, 100'000) {
+        : world(seed, counts, false), network(world, NetOptions{}, count), clients(world, nodes, 100'000, 2) {
         log::set_level(log::Level::off);
         for (std::size_t i = 0; i < count; ++i) {
             node::CoreOptions options;

@@ -23,13 +23,14 @@ class Campaign {
         : world_(world),
           plan_(plan),
           network_(world, {plan.latency, plan.latency / 2, plan.rate, 0}, plan.nodes),
-          clients_(world, nodes_, plan.blob_max),
+          clients_(world, nodes_, plan.blob_max, plan.replicas),
           invariants_(world, network_, nodes_, clients_) {
         world.after_step = [this] { invariants_.check_step(); };
         for (std::size_t i = 0; i < plan.nodes; ++i) {
             node::CoreOptions options;
             options.name = "node" + std::to_string(i);
             options.zone = i % 2 == 0 ? "a" : "b";
+            options.replicas = plan.replicas;
             nodes_.push_back(std::make_unique<SimNode>(world, network_, i, options));
         }
     }
@@ -122,16 +123,16 @@ class Campaign {
         // when a second one is away and the third has a new disk. That alone is spared: what the one that is
         // left has missed is then not seen.
         if (nodes_.size() == 3 && takes_away(fault) && copying()) return;
-        if (fault == Fault::wipe) {
+        if (fault == Fault::wipe || fault == Fault::leave) {
             const bool away = !all_running() || network_.any_blocked();
             if (nodes_.size() == 3 && away) {
                 world_.after(1s, [this, fault] { strike(fault); });
                 return;
             }
-            if (away) world_.count("fault.wipe_while_away");
-            wiped_ = i;
+            if (away) world_.count("fault." + std::string(name_of(fault)) + "_while_away");
+            if (fault == Fault::wipe) wiped_ = i;
         }
-        world_.count("fault." + std::string(name_of(fault)));
+        if (fault != Fault::leave) world_.count("fault." + std::string(name_of(fault)));
         world_.note("fault " + std::string(name_of(fault)) + " node " + std::to_string(i));
         const Duration span{1'000'000'000 + static_cast<std::int64_t>(world_.rng.below(8'000'000'000))};
         switch (fault) {
@@ -202,7 +203,43 @@ class Campaign {
                 node.crash();
                 start_later(i);
                 break;
+            case Fault::tight_store:
+                // Room for a little more than it has, until the faults stop.
+                node.store_max_bytes = node.store().totals().used_bytes() + world_.rng.below(600U << 10U) + 1;
+                node.crash();
+                start_later(i);
+                break;
+            case Fault::leave:
+                // One owner after another is replaced, as docs/OPERATIONS.md asks for: a write that two new owners
+                // acknowledge is not seen by who has heard of neither yet.
+                if (!all_running() || !invariants_.disagreement().empty() || copying()) return;
+                world_.count("fault.leave");
+                if (node.core().hand_off()) leave_when_handed_off(i, node.life(), world_.now() + 20s);
+                break;
         }
+    }
+
+    /// Its disk is thrown away; another node starts in its place. One that nobody takes from is started anew.
+    void leave_when_handed_off(std::size_t i, std::uint64_t life, Instant late) {
+        SimNode& node = *nodes_[i];
+        if (node.life() != life || !node.running() || healed_) return;
+        if (node.core().handoff().done()) {
+            world_.count("leave.done");
+            world_.note("node " + std::to_string(i) + " has handed off and leaves");
+            wiped_ = i;
+            node.leave([this, i] {
+                nodes_[i]->wipe();
+                start_later(i);
+            });
+            return;
+        }
+        if (world_.now() >= late) {
+            world_.count("leave.given_up");
+            node.crash();
+            start_later(i);
+            return;
+        }
+        world_.after(200ms, [this, i, life, late] { leave_when_handed_off(i, life, late); });
     }
 
     /// A new disk has not yet what the one before it had.
@@ -253,6 +290,10 @@ class Campaign {
             nodes_[i]->fs().set_capacity(1ULL << 40U);
             nodes_[i]->fs().clear_faults();
             if (nodes_[i]->running()) nodes_[i]->executor().set_slow(false);
+            const bool drained = nodes_[i]->running() && nodes_[i]->core().handoff().begun();
+            if (std::exchange(nodes_[i]->store_max_bytes, 0) == 0 && !drained) continue;
+            if (nodes_[i]->running()) nodes_[i]->crash();
+            start_later(i);
         }
         const Instant late = world_.now() + kHealWithin;
         std::string why;
@@ -260,6 +301,14 @@ class Campaign {
             world_.run_for(2s);
             if (world_.failure()) return;
             if (world_.now() >= late) return world_.broken("no agreement after the faults: " + why);
+            // Nobody can find nodes that have all moved: an operator names the seeds anew.
+            if (world_.now() >= late - kHealWithin / 2 && nodes_[0]->moved() && nodes_[1]->moved()) {
+                world_.count("seeds.renewed");
+                for (const auto& node : nodes_) {
+                    if (!node->running()) continue;
+                    for (const auto& seed : seeds()) node->core().join(seed);
+                }
+            }
             why = all_running() ? invariants_.disagreement() : "not all run";
         } while (!why.empty());
         world_.note("all agree");

@@ -41,7 +41,7 @@ struct Clients::Push {
     std::uint64_t sent = 0;
     std::size_t copies_left = 0;
     bool enough = true;
-    bool two_copies = true;
+    bool all_copies = true;
 };
 
 struct Clients::Pull {
@@ -228,7 +228,7 @@ void Clients::place_copies(const PushPtr& push) {
                             [this, push](const node::Copies& copies) {
                                 if (!alive(*push)) return;
                                 push->enough = push->enough && copies.enough();
-                                push->two_copies = push->two_copies && copies.kept >= 2;
+                                push->all_copies = push->all_copies && copies.kept >= replicas_;
                                 if (--push->copies_left == 0) write_names(push);
                             });
         core.drain();
@@ -257,7 +257,7 @@ void Clients::write_names(const PushPtr& push) {
         world_.count("push.ok");
         keys_[{push->repo, push->tag}][at].end = world_.now();
         for (const std::size_t index : push->blobs) {
-            blobs_[index].replicated = blobs_[index].replicated || push->two_copies;
+            blobs_[index].replicated = blobs_[index].replicated || push->all_copies;
         }
     });
 }

@@ -23,7 +23,7 @@ struct BlobTruth {
     Digest digest;
     Bytes bytes;
     std::map<std::size_t, std::uint64_t> durable_at;  // node -> life of its disk, when it said 201
-    bool replicated = false;  // a manifest that names it was acknowledged with two copies
+    bool replicated = false;  // a manifest that names it was acknowledged with as many copies as wanted
 };
 
 /// One write of one key. `end` is never() while, or if, it was not acknowledged.
@@ -35,7 +35,9 @@ struct WriteTruth {
 
 class Clients {
   public:
-    Clients(World& world, Nodes& nodes, std::uint64_t blob_max) : world_(world), nodes_(nodes), blob_max_(blob_max) {}
+    /// `replicas`: copies that an acknowledged image has at least, if there were as many members.
+    Clients(World& world, Nodes& nodes, std::uint64_t blob_max, std::size_t replicas)
+        : world_(world), nodes_(nodes), blob_max_(blob_max), replicas_(replicas) {}
 
     /// Something a client may do, at a node that runs.
     void act();
@@ -85,6 +87,7 @@ class Clients {
     World& world_;
     Nodes& nodes_;
     std::uint64_t blob_max_;
+    std::size_t replicas_;
     std::deque<BlobTruth> blobs_;
     std::map<std::pair<std::string, std::string>, std::vector<WriteTruth>> keys_;
     std::map<std::uint64_t, std::shared_ptr<Pull>> pulls_;

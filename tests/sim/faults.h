@@ -31,11 +31,13 @@ enum class Fault : std::uint8_t {
     disk_error,
     bit_flip,
     clock_skew,
+    tight_store,
+    leave,
 };
-inline constexpr std::array<std::string_view, 19> kFaultNames = {
+inline constexpr std::array<std::string_view, 21> kFaultNames = {
     "loss",        "link_break",   "partition",  "one_way_cut", "crash",     "power_cut",  "restart",
     "move",        "wipe",         "slow_node",  "slow_disk",   "wrong_bytes", "forged_chain", "claims_all",
-    "silent",      "disk_full",    "disk_error", "bit_flip",    "clock_skew"};
+    "silent",      "disk_full",    "disk_error", "bit_flip",    "clock_skew", "tight_store", "leave"};
 [[nodiscard]] constexpr std::string_view name_of(Fault fault) {
     return kFaultNames[static_cast<std::size_t>(fault)];
 }
@@ -61,6 +63,7 @@ struct Plan {
         Fault fault;
     };
     std::size_t nodes = 3;
+    std::size_t replicas = 2;
     std::uint64_t blob_max = 0;
     Duration latency{};
     std::uint64_t rate = 0;
@@ -93,6 +96,9 @@ struct Plan {
             }
             --kinds;
         }
+        // One copy of everything: nothing may be lost by a leave, or for want of room, where no disk is.
+        if (!destroyed && rng.chance(0.3)) plan.replicas = 1;
+        destroyed = destroyed || plan.replicas == 1;
         // A disk is lost while somebody else is away: the hardest thing for rows.
         if (!destroyed && rng.chance(0.5)) {
             const auto at = static_cast<std::int64_t>(rng.below(static_cast<std::uint64_t>(plan.active.count())));

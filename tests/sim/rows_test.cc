@@ -17,7 +17,7 @@ constexpr const char* kRepo = "team/app0";
 /// A mesh that ends before the network and the clients it speaks to.
 struct Mesh {
     Mesh(std::uint64_t seed, std::size_t count)
-        : world(seed, counts, false), network(world, NetOptions{}, count), clients(world, nodes, 100'000) {
+        : world(seed, counts, false), network(world, NetOptions{}, count), clients(world, nodes, 100'000, 2) {
         log::set_level(log::Level::off);
         for (std::size_t i = 0; i < count; ++i) {
             node::CoreOptions options;

@@ -32,6 +32,7 @@ bool SimNode::start(const std::vector<Endpoint>& seeds) {
         for (auto& byte : out) byte = static_cast<std::byte>(rng->next());
     };
     options.wall_ms = [this] { return world_.wall_ms(); };
+    options.max_bytes = store_max_bytes;
     auto opened = store::Store::open(*fs_, *executor_, std::move(options));
     if (!opened) {
         world_.note("node " + std::to_string(index_) + " does not start: " + describe(opened.error()));
@@ -83,8 +84,17 @@ void SimNode::move() {
 }
 
 void SimNode::stop(std::function<void()> then) {
-    stopping_ = true;
     core_->stop();
+    close(std::move(then));
+}
+
+void SimNode::leave(std::function<void()> then) {
+    core_->leave();
+    close(std::move(then));
+}
+
+void SimNode::close(std::function<void()> then) {
+    stopping_ = true;
     const std::uint64_t life = life_;
     // The running node gives this five seconds and the bodies in flight thirty.
     world_.after(3s, [this, life, then = std::move(then)] {

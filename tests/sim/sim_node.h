@@ -26,6 +26,8 @@ class SimNode {
     bool start(const std::vector<Endpoint>& seeds);
     /// SIGTERM: says so, waits until it was said, closes the store. `then` runs when the process is gone.
     void stop(std::function<void()> then);
+    /// `fastreg leave`, after what it kept was handed off.
+    void leave(std::function<void()> then);
     /// kill -9: memory is gone, what was written to files is there.
     void crash();
     /// The machine goes dark: what was not synced may be gone.
@@ -37,6 +39,7 @@ class SimNode {
     /// Flips a bit in the file of a complete blob; false when there is none.
     bool flip_bit();
 
+    [[nodiscard]] bool moved() const { return moves_ > 0; }
     [[nodiscard]] bool running() const { return core_ != nullptr && !stopping_; }
     [[nodiscard]] node::Core& core() { return *core_; }
     [[nodiscard]] const node::Core& core() const { return *core_; }
@@ -52,9 +55,11 @@ class SimNode {
     [[nodiscard]] std::uint64_t disk_life() const { return disk_life_; }
 
     std::int64_t clock_skew_ms = 0;
+    std::uint64_t store_max_bytes = 0;  // from the next start on; 0: no limit
 
   private:
     void end(bool abruptly);
+    void close(std::function<void()> then);
     void set_addresses();
 
     World& world_;
