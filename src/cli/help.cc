@@ -217,7 +217,7 @@ Examples:
   fastreg drain
   fastreg drain --no-wait; fastreg status
 
-Exit code 1: no other member is alive, so nobody could take anything.
+Exit code 1: no other member is known, so nobody could take anything.
 
 Flags:
   --no-wait          do not wait until the node has stopped

@@ -154,7 +154,12 @@ void Admin::pin(const std::string& body, bool pinned, const OnAdminAnswer& answe
     if (!digest) return answer(error_answer(400, "invalid_argument", digest.error().what));
     const auto info = core_.store().find(*digest);
     if (!info) return answer(error_answer(404, "not_found", "this node does not have " + digest->str()));
-    core_.store().set_pinned(*digest, info->size, pinned, [digest = *digest, pinned, answer](const Status& kept) {
+    const auto size = info->size;
+    core_.store().set_pinned(*digest, size, pinned, [this, digest = *digest, size, pinned, answer](const Status& kept) {
+        if (kept && pinned && !core_.store().find(digest)) {  // it went while this waited for its turn
+            core_.store().set_pinned(digest, size, false, [](const Status&) {});
+            return answer(error_answer(404, "not_found", "this node does not have " + digest.str() + " any more"));
+        }
         if (!kept) return answer(error_answer(500, name_of(kept.error().code), describe(kept.error())));
         log::info(pinned ? "blob.pinned" : "blob.unpinned", {{"digest", digest.brief()}});
         answer(json_answer({{"digest", digest.str()}, {"pinned", pinned}}));

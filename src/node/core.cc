@@ -46,8 +46,8 @@ void Core::stop() {
     drain();
 }
 
-Status Core::hand_off() {
-    return handoff_.begin();
+Status Core::hand_off(std::function<bool()> busy) {
+    return handoff_.begin(std::move(busy));
 }
 
 void Core::leave() {

@@ -40,7 +40,7 @@ class Core final : private transfer::LocalBlobs {
     /// A join by hand failed: `seed` is dialled no more, unless the configuration names it.
     void withdraw(const Endpoint& seed);
     /// Before leave(): hands off what this node keeps for the mesh. See Handoff.
-    [[nodiscard]] Status hand_off();
+    [[nodiscard]] Status hand_off(std::function<bool()> busy = {});
     /// SIGTERM: comes back soon. Leave: gone for good.
     void stop();
     void leave();

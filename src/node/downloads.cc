@@ -218,6 +218,7 @@ Result<std::shared_ptr<store::File>> Downloads::file_to_serve(const Digest& dige
     const auto* kept = open_files_.find(digest);
     FR_TRY_ASSIGN(auto file, whole_file(digest, kept != nullptr ? *kept : nullptr));
     open_files_.put(digest, file);
+    parts_.store.touch(digest);
     return file;
 }
 

@@ -23,12 +23,15 @@ std::string joined(const std::vector<std::string>& names) {
 
 }  // namespace
 
-Status Handoff::begin() {
+Status Handoff::begin(std::function<bool()> busy) {
     if (begun_) return {};
-    if (parts_.gossip.counts().alive == 0) {
-        return fail(Errc::unavailable, "no other member is alive: nobody is there to take what this node keeps");
+    // Those that are away for a moment are waited for.
+    const auto counts = parts_.gossip.counts();
+    if (counts.alive + counts.suspect + counts.stopping + counts.dead == 0) {
+        return fail(Errc::unavailable, "no other member is known: nobody is there to take what this node keeps");
     }
     begun_ = true;
+    busy_ = std::move(busy);
     homes_.take_no_more();
     collect();
     const Progress all = progress();
@@ -56,8 +59,9 @@ void Handoff::on_deadline(Instant now) {
         parts_.repo.hand_over(now, parts_.repo_out);
     }
     std::erase_if(later_, [&](const auto& entry) { return entry.second <= now; });
-    if (left_.empty()) collect();  // pushes that were under way
-    const bool quiet = left_.empty() && !homes_.busy();  // else a push may make one more home
+    const bool in_hand = homes_.busy() || (busy_ && busy_());  // may end as one more home
+    if (left_.empty() && !in_hand) collect();
+    const bool quiet = left_.empty() && !in_hand;
     const bool was_done = std::exchange(done_, quiet && parts_.repo.to_hand_over() == 0);
     if (done_ && !was_done) log::info("handoff.done", {{"blobs", handed_.size()}, {"bytes", handed_bytes_}});
     go_on();

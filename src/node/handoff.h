@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -28,8 +29,9 @@ class Handoff {
 
     Handoff(Parts& parts, Homes& homes) : parts_(parts), homes_(homes) {}
 
-    /// From now on this node takes no copy for others. Errc::unavailable: nobody is there to take anything.
-    [[nodiscard]] Status begin();
+    /// From now on this node takes no copy for others. It is not done while `busy` says that changes are in hand.
+    /// Errc::unavailable: no other member is known that could take anything.
+    [[nodiscard]] Status begin(std::function<bool()> busy);
     [[nodiscard]] bool begun() const { return begun_; }
     /// Everything is elsewhere, as far as it was looked at last.
     [[nodiscard]] bool done() const { return done_; }
@@ -46,6 +48,7 @@ class Handoff {
 
     Parts& parts_;
     Homes& homes_;
+    std::function<bool()> busy_;
     bool begun_ = false;
     bool done_ = false;
     Instant due_ = Instant::never();

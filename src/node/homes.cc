@@ -10,6 +10,8 @@ namespace fastreg::node {
 namespace {
 /// A home that has not answered is asked again; it may have lost the question, or be fetching still.
 constexpr Duration kAskAgain = 3s;
+/// A member that leaves may be restarted instead, and stay.
+constexpr Duration kLeaverStays = 60s;
 /// Nobody but a node that leaves waits for it.
 constexpr Duration kReleaseAgain = 15s;
 constexpr std::size_t kShortMax = 100'000;
@@ -28,7 +30,12 @@ constexpr directory::LookupId kLookupBase = directory::LookupId{1} << 62U;
 }  // namespace
 
 std::size_t Homes::wanted(bool elsewhere) const {
-    return std::min(parts_.options.replicas, (elsewhere ? 0 : 1) + parts_.gossip.counts().alive);
+    const std::size_t alive = parts_.gossip.counts().alive;
+    const auto leave = static_cast<std::size_t>(std::ranges::count_if(leavers_, [&](const auto& entry) {
+        const Member* member = parts_.member(entry.first);
+        return entry.second > parts_.now() && member != nullptr && member->state == MemberState::alive;
+    }));
+    return std::min(parts_.options.replicas, (elsewhere ? 0 : 1) + alive - std::min(alive, leave));
 }
 
 void Homes::ensure(const Digest& digest, std::uint64_t size, Instant deadline, Done done) {
@@ -203,7 +210,7 @@ void Homes::on_start() {
 void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
     if (const auto* ask = std::get_if<wire::HomeRequest>(&message)) {
         if (leaving_) {
-            parts_.send_directory(from, wire::encode(wire::HomeReply{ask->request, false, "it leaves the mesh"}));
+            parts_.send_directory(from, wire::encode(wire::HomeReply{ask->request, false, "it leaves the mesh", true}));
             return;
         }
         const auto [at, is_new] = keeping_.insert_or_assign({from, ask->digest}, ask->request);
@@ -229,6 +236,7 @@ void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
         } else {
             placing.refused.insert(from);
             placing.refusals[from] = reply.text;
+            if (reply.leaving) leavers_[from] = parts_.now() + kLeaverStays;
             placing.again = parts_.now() + (placing.release ? kReleaseAgain : kAskAgain);
             log::warn("home.refused",
                       {{"digest", digest.brief()}, {"by", from.brief()}, {"why", reply.text}});
@@ -241,6 +249,7 @@ void Homes::on_message(NodeId from, const wire::NodeMessage& message) {
 void Homes::on_member(const Member& member) {
     if (member.state == MemberState::alive) {
         gone_.erase(member.id);
+        leavers_.erase(member.id);  // a new life, or a new address
         if (met_.insert(member.id).second) doubt(short_);  // here is somebody to keep what was missing
         return;
     }

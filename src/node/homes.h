@@ -39,7 +39,8 @@ class Homes {
     [[nodiscard]] bool placing(const Digest& digest) const { return placings_.contains(digest); }
     /// Members that its copies wait for, with what they said; by name.
     [[nodiscard]] std::vector<std::string> waits_for(const Digest& digest) const;
-    [[nodiscard]] bool busy() const { return !placings_.empty(); }
+    /// Copies are being made, for this node or for others.
+    [[nodiscard]] bool busy() const { return !placings_.empty() || !keeping_.empty(); }
     /// This node leaves: who asks it to be a home is refused, and it looks over nothing more.
     void take_no_more() { leaving_ = true; }
 
@@ -110,6 +111,7 @@ class Homes {
     std::map<Digest, Placing> placings_;
     std::map<directory::LookupId, Digest> lookups_;
     bool leaving_ = false;
+    std::map<NodeId, Instant> leavers_;  // members that said that they leave, and until when that is believed
     std::set<Digest> short_;
     std::map<NodeId, Instant> gone_;  // when the copies of a member that is away are to be replaced
     std::set<NodeId> met_;            // reachable

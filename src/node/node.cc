@@ -282,7 +282,7 @@ void Node::reload() {
 
 Status Node::begin_leave(std::optional<Duration> patience) {
     if (state_ == State::stopping || state_ == State::leaving) return {};
-    const auto begun = core_->hand_off();
+    const auto begun = core_->hand_off([this] { return service_->changes_in_hand() > 0; });
     if (!begun && !patience) return begun;
     if (!begun) {
         begin_stop(State::leaving, "leaving the mesh; nothing was handed off: " + begun.error().what);
@@ -312,6 +312,7 @@ void Node::leave_step() {
     }
     linger_until_ = loop_.now() + kLinger;
     begin_stop(State::leaving, "leaving the mesh");
+    stop_by_ = std::max(stop_by_, linger_until_);
 }
 
 void Node::begin_stop(State state, const std::string& why) {

@@ -17,6 +17,27 @@ void Service::set_limits(const ServiceOptions& options) {
     options_ = options;
 }
 
+/// `answer`, counted until the last word of it was said: it may ask for the body first, and go on then.
+OnAnswer Service::counted(OnAnswer answer) {
+    ++*changes_in_hand_;
+    const std::shared_ptr<void> ticket(nullptr, [count = changes_in_hand_](void*) { --*count; });
+    return [ticket, answer = std::move(answer)](ServiceAnswer said) {
+        const auto last = [ticket](OnAnswer then) {
+            return [ticket, then = std::move(then)](ServiceAnswer word) { then(std::move(word)); };
+        };
+        if (auto* whole = std::get_if<WholeBody>(&said.what)) {
+            whole->then = [last, go_on = std::move(whole->then)](Bytes body, OnAnswer then) {
+                go_on(std::move(body), last(std::move(then)));
+            };
+        } else if (auto* upload = std::get_if<UploadBody>(&said.what)) {
+            upload->end = [last, end = std::move(upload->end)](std::uint64_t bytes, Status read, OnAnswer then) {
+                end(bytes, std::move(read), last(std::move(then)));
+            };
+        }
+        answer(std::move(said));
+    };
+}
+
 void Service::handle(r::Route route, const Client& client, OnAnswer answer) {
     const bool changes = r::is_write(route) || r::is_delete(route);
     if (changes && !options_.remote_writes && !client.proxied && (!client.loopback || client.forwarded)) {
@@ -38,6 +59,7 @@ void Service::handle(r::Route route, const Client& client, OnAnswer answer) {
         busy.retry_after_s = 5;
         return say(answer, r::error_answer(busy));
     }
+    if (changes) answer = counted(std::move(answer));
     const Asker asker{client.address + (client.proxied ? " (a member passes it on)" : ""), core_.now()};
     std::visit(
         [&](auto& ask) {

@@ -86,6 +86,8 @@ class Service {
     void handle(registry::Route route, const Client& client, OnAnswer answer);
     /// 503 on /readyz and no new pushes from now on.
     void set_draining(std::string why) { draining_ = std::move(why); }
+    /// Pushes and deletes that were taken and are not answered yet.
+    [[nodiscard]] std::size_t changes_in_hand() const { return *changes_in_hand_; }
     void set_limits(const ServiceOptions& options);  // SIGHUP: gates, time-outs, pages
 
     /// Forgets idle uploads.
@@ -147,7 +149,10 @@ class Service {
 
     Core& core_;
     ServiceOptions options_;
+    [[nodiscard]] OnAnswer counted(OnAnswer answer);
+
     std::string draining_;
+    std::shared_ptr<std::size_t> changes_in_hand_ = std::make_shared<std::size_t>(0);
     registry::Uploads uploads_;
     struct OpenUpload {
         std::shared_ptr<store::UploadFile> file;

@@ -202,27 +202,28 @@ void Sync::hand_over(Instant now, Outbox& out) {
         for (const auto& [shard, owned] : owned_) {
             if (replica_.sum(shard).count > 0) handing_over_[shard];
         }
-        for (auto& [shard, nodes] : handing_over_) {
-            for (const auto& owner : mesh_.table.of(shard)) {
-                if (owner != mesh_.self) nodes.insert(owner);
-            }
+        for (const auto& [shard, former] : former_) handing_over_[shard] = former.handed;
+    }
+    std::erase_if(handing_over_, [&](const auto& entry) {
+        const auto& [shard, equal] = entry;
+        // One that is away has no say; what it missed it gets from the others when it is back. But one must be there.
+        bool any = false;
+        bool all = true;
+        for (const auto& owner : mesh_.table.of(shard)) {
+            if (owner == mesh_.self || !mesh_.table.reachable(owner)) continue;
+            any = true;
+            if (equal.contains(owner)) continue;
+            all = false;
+            want(shard, owner);
         }
-    }
-    for (auto& [shard, nodes] : handing_over_) {
-        // One that is away has no say; what it missed it gets from the others when it is back.
-        std::erase_if(nodes, [&](const NodeId& node) { return !mesh_.table.reachable(node); });
-        for (const auto& node : nodes) want(shard, node);
-    }
-    std::erase_if(handing_over_, [](const auto& entry) { return entry.second.empty(); });
+        return any && all;
+    });
     step(now, out);
 }
 
 void Sync::note_equal(ShardId shard, const NodeId& node) {
     if (const auto former = former_.find(shard); former != former_.end()) former->second.handed.insert(node);
-    const auto handing = handing_over_.find(shard);
-    if (handing == handing_over_.end()) return;
-    handing->second.erase(node);
-    if (handing->second.empty()) handing_over_.erase(handing);
+    if (const auto handing = handing_over_.find(shard); handing != handing_over_.end()) handing->second.insert(node);
 }
 
 void Sync::on_landed(Instant now, const std::set<ShardId>& shards, Outbox& out) {

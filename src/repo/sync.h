@@ -97,7 +97,7 @@ class Sync {
     std::map<ShardId, std::set<NodeId>> remembered_;  // of the run before, until this node knows itself
     std::uint64_t memory_changes_ = 0;
     std::map<ShardId, Former> former_;
-    /// Owners that are not known to have all that this node has; since hand_over() was called first.
+    /// Since hand_over() was called first: shards that this node has rows of, and who was found to have the same.
     std::map<ShardId, std::set<NodeId>> handing_over_;
     bool handing_over_begun_ = false;
     std::map<NodeId, Peer> peers_;

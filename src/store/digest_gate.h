@@ -34,6 +34,8 @@ class DigestGate {
         next();
     }
 
+    [[nodiscard]] bool busy(const Digest& digest) const { return waiting_.contains(digest); }
+
   private:
     std::map<Digest, std::deque<std::function<void()>>> waiting_;
 };

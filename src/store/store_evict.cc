@@ -2,6 +2,7 @@
 // pushes and what is pinned stay whatever happens. Runs when something finds no room, and by the clock when the
 // store is fuller than its high watermark; then down to the low one, so that it does not run for each blob.
 #include <algorithm>
+#include <iterator>
 #include <utility>
 
 #include "base/log.h"
@@ -14,21 +15,29 @@ bool is_cache(const BlobInfo& info) { return !info.home && !info.pinned && !info
 
 }  // namespace
 
-std::uint64_t Store::Impl::share_of_capacity(unsigned percent) const {
-    const std::uint64_t whole = capacity();
+std::uint64_t Store::Impl::share_of_room(unsigned percent) const {
+    const std::uint64_t whole = allowed();
     return whole / 100 * percent + whole % 100 * percent / 100;
 }
 
 /// By what this store knows without asking the disk; others may have filled that meanwhile.
 bool Store::Impl::fits(std::uint64_t bytes) const {
     const std::uint64_t used = totals().used_bytes();
-    return used <= capacity() && bytes <= capacity() - used;
+    return used <= allowed() && bytes <= allowed() - used;
 }
 
 void Store::Impl::make_room(std::uint64_t bytes, std::function<void()> then) {
-    room_waiters_.push_back({bytes, std::move(then)});
-    if (room_waiters_.size() > 1) return;  // the first leads the others on
-    // What is free now: files may have gone, or come, since the last look.
+    room_arrivals_.push_back({bytes, std::move(then)});
+    begin_evicting();
+}
+
+void Store::Impl::begin_evicting() {
+    if (!std::exchange(evicting_, true)) look_and_evict();
+}
+
+/// Files may have gone, or come, since the last look.
+void Store::Impl::look_and_evict() {
+    std::ranges::move(std::exchange(room_arrivals_, {}), std::back_inserter(room_waiters_));
     on_disk(
         0, [shared = shared] { return shared->fs.free_space(shared->layout.dir()); },
         [this, used = totals().used_bytes(), promised = unwritten_bytes()](const Result<std::uint64_t>& free) {
@@ -37,27 +46,50 @@ void Store::Impl::make_room(std::uint64_t bytes, std::function<void()> then) {
         });
 }
 
-std::deque<Digest> Store::Impl::oldest_first() const {
+Store::Impl::Candidates Store::Impl::oldest_first() const {
     std::vector<std::pair<std::uint64_t, Digest>> cached;
+    Candidates candidates;
     for (const auto& entry : catalog.list()) {
-        if (is_cache(entry.info)) cached.emplace_back(entry.info.last_use_ms, entry.digest);
+        if (!is_cache(entry.info)) continue;
+        cached.emplace_back(entry.info.last_use_ms, entry.digest);
+        candidates.bytes += entry.info.size;
     }
     std::ranges::sort(cached);
-    std::deque<Digest> digests;
-    for (const auto& [at, digest] : cached) digests.push_back(digest);
-    return digests;
+    for (const auto& [at, digest] : cached) candidates.digests.push_back(digest);
+    return candidates;
 }
 
-void Store::Impl::evict_next(std::deque<Digest> candidates) {
+/// Those go on that fit by now, and those that will not fit whatever goes: they are refused, and cost no copy.
+void Store::Impl::let_waiters_go_on(std::uint64_t may_go) {
+    const auto through = [&](const RoomWaiter& waiter) {
+        const std::uint64_t stays = totals().used_bytes() - std::min(totals().used_bytes(), may_go);
+        return fits(waiter.bytes) || stays > allowed() || waiter.bytes > allowed() - stays;
+    };
+    // One at a time: each may take the room of the next, or ask for more.
+    for (auto at = std::ranges::find_if(room_waiters_, through); at != room_waiters_.end();
+         at = std::ranges::find_if(room_waiters_, through)) {
+        const auto then = std::move(at->then);
+        room_waiters_.erase(at);
+        then();
+    }
+}
+
+void Store::Impl::evict_next(Candidates candidates) {
+    let_waiters_go_on(candidates.bytes);
+    if (!room_arrivals_.empty()) return look_and_evict();
     std::uint64_t wanted = 0;
-    for (const auto& waiter : room_waiters_) wanted = std::max(wanted, waiter.bytes);
-    const std::uint64_t low = share_of_capacity(options_.low_watermark);
-    const std::uint64_t goal = std::min(low, capacity() - std::min(capacity(), wanted));
-    const bool enough = totals().used_bytes() <= goal;
-    while (!enough && closing_ == Closing::no && !candidates.empty()) {
-        const Digest digest = candidates.front();
-        candidates.pop_front();
-        if (!may_go(digest)) continue;
+    for (const auto& waiter : room_waiters_) wanted += std::min(waiter.bytes, allowed());
+    // Once copies go they go down to the low watermark, so that the next who comes finds room.
+    const bool must = going_ || wanted > 0 || totals().used_bytes() > share_of_room(options_.high_watermark);
+    const std::uint64_t low = share_of_room(must ? options_.low_watermark : options_.high_watermark);
+    const std::uint64_t goal = std::min(low, allowed() - std::min(allowed(), wanted));
+    while (totals().used_bytes() > goal && closing_ == Closing::no && !candidates.digests.empty()) {
+        const Digest digest = candidates.digests.front();
+        candidates.digests.pop_front();
+        const auto info = catalog.find(digest);
+        candidates.bytes -= std::min(candidates.bytes, info ? info->size : 0);
+        if (gate_.busy(digest) || !may_go(digest)) continue;  // being hashed takes long
+        going_ = true;
         gate_.enter(digest, [this, digest, rest = std::move(candidates)]() mutable {
             evict(digest, [this, digest, rest = std::move(rest)]() mutable {
                 gate_.leave(digest);
@@ -66,6 +98,7 @@ void Store::Impl::evict_next(std::deque<Digest> candidates) {
         });
         return;
     }
+    evicting_ = going_ = false;
     for (const auto& waiter : std::exchange(room_waiters_, {})) waiter.then();
 }
 
@@ -101,8 +134,7 @@ void Store::Impl::evict(const Digest& digest, std::function<void()> done) {
 }
 
 void Store::Impl::keep_below_high_watermark() {
-    if (!room_waiters_.empty() || totals().used_bytes() <= share_of_capacity(options_.high_watermark)) return;
-    make_room(0, [] {});
+    if (totals().used_bytes() > share_of_room(options_.high_watermark)) begin_evicting();
 }
 
 }  // namespace fastreg::store

@@ -110,6 +110,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
                            HashAlg alg,
                            const std::map<Digest, const CachedBlob*>& cached,
                            Found& found);
+    Status keep_unrecorded();
     Status void_rows(const std::vector<CachedBlob>& cached, const Found& found);
     Status reconcile_partials(std::vector<CachedPartial> cached);
     Status finish_removals();
@@ -173,16 +174,26 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     };
     void append_now(std::shared_ptr<UploadFile> upload, Block block, Done done);
     void go_on_appending(const std::string& path);
-    void put_small_now(const Digest& digest, Bytes data, bool pushed, Durability durability, Done done);
+    void put_small_now(const Digest& digest, std::shared_ptr<const Bytes> data, bool pushed, Durability durability,
+                       Done done);
 
     // store_evict.cc
-    [[nodiscard]] std::uint64_t share_of_capacity(unsigned percent) const;
+    /// What may be in use: capacity(), less what others have taken of min-free.
+    [[nodiscard]] std::uint64_t allowed() const { return capacity() - std::min(capacity(), disk_deficit_); }
+    [[nodiscard]] std::uint64_t share_of_room(unsigned percent) const;
     [[nodiscard]] bool fits(std::uint64_t bytes) const;
     /// Then there is room for `bytes`, or nothing more that may go.
     void make_room(std::uint64_t bytes, std::function<void()> then);
     void keep_below_high_watermark();
-    [[nodiscard]] std::deque<Digest> oldest_first() const;
-    void evict_next(std::deque<Digest> candidates);
+    struct Candidates {
+        std::deque<Digest> digests;  // that may make room, those used longest ago first
+        std::uint64_t bytes = 0;
+    };
+    [[nodiscard]] Candidates oldest_first() const;
+    void begin_evicting();
+    void look_and_evict();
+    void let_waiters_go_on(std::uint64_t may_go);
+    void evict_next(Candidates candidates);
     [[nodiscard]] bool may_go(const Digest& digest) const;
     void evict(const Digest& digest, std::function<void()> done);
 
@@ -256,6 +267,7 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     Options options_;
     DigestGate gate_;
     bool unclean_ = false;
+    bool meta_began_anew_ = false;  // from its backup, or from nothing
     std::uint64_t in_flight_ = 0;
 
     std::set<Digest> unsynced_;
@@ -274,12 +286,16 @@ class Store::Impl : public std::enable_shared_from_this<Impl> {
     std::uint64_t dirty_bytes_ = 0;  // landed since the chunk maps were written
     std::uint64_t free_bytes_ = 0;
     std::uint64_t disk_capacity_ = 0;  // what may be used by the last look at the file system
+    std::uint64_t disk_deficit_ = 0;   // by which others had filled that past min-free
     std::uint64_t withdrawn_ = 0;
     struct RoomWaiter {
         std::uint64_t bytes = 0;
         std::function<void()> then;
     };
-    std::vector<RoomWaiter> room_waiters_;  // while copies go
+    std::vector<RoomWaiter> room_arrivals_;  // since the last look at the file system
+    std::vector<RoomWaiter> room_waiters_;   // while copies go, in the order they came
+    bool evicting_ = false;
+    bool going_ = false;  // a copy went since that began
     std::map<std::string, std::shared_ptr<UploadFile>> open_uploads_;  // by path
     std::map<std::string, std::deque<HeldAppend>> held_appends_;       // by path
 

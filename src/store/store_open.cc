@@ -45,6 +45,7 @@ Status Store::Impl::start() {
     FR_TRY(open_cache(blobs, partials));
     FR_TRY(finish_removals());
     FR_TRY(reconcile_blobs(blobs));
+    FR_TRY(keep_unrecorded());
     FR_TRY(reconcile_partials(std::move(partials)));
     FR_TRY_ASSIGN(const auto free, shared->fs.free_space(shared->layout.dir()));
     looked(free, totals().used_bytes(), unwritten_bytes());
@@ -144,6 +145,7 @@ Status Store::Impl::load_meta() {
 /// Moves the damaged file aside and falls back on the backup. Without one the node starts as a new
 /// one: its old identity must not come back with epochs and rows it no longer knows.
 Status Store::Impl::restore_meta(const Error& why) {
+    meta_began_anew_ = true;
     auto& fs = shared->fs;
     const auto& layout = shared->layout;
     shared->meta.reset();
@@ -325,6 +327,27 @@ Status Store::Impl::reconcile_shelf(const std::string& path,
         catalog.put(*digest, info);
         found.files.insert(*digest);
     }
+    return {};
+}
+
+/// What said of a file that it is a home or a push may be lost: then it counts as a push, and makes no room.
+Status Store::Impl::keep_unrecorded() {
+    if (!meta_began_anew_) return {};
+    std::vector<BlobRecord> kept;
+    for (const auto& entry : catalog.list()) {
+        if (records.contains(entry.digest)) continue;
+        kept.push_back({entry.digest, entry.info.size, wall_ms(), kPushed | kDoubted});
+        auto* info = catalog.edit(entry.digest);
+        info->pushed = true;
+        info->verified = info->synced = false;
+        unverified_.insert(entry.digest);
+    }
+    const auto recorded = shared->meta->transaction([&](MetaDb& meta) -> Status {
+        for (const auto& record : kept) FR_TRY(meta.put_blob(record));
+        return {};
+    });
+    FR_TRY(recorded);
+    for (const auto& record : kept) records[record.digest] = record;
     return {};
 }
 

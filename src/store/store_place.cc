@@ -148,6 +148,7 @@ void Store::Impl::keep_existing(const Placing& placing, BlobInfo info, const Ans
 void Store::Impl::admit(const Placing& placing, const BlobInfo& info) {
     const Digest digest = placing.digest;
     catalog.put(digest, info);
+    if (placing.file) shared->open_blobs.note(digest, placing.file);  // who read along reads on
     unverified_.erase(digest);
     unsynced_.erase(digest);
     if (!info.synced) unsynced_.insert(digest);

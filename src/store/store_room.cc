@@ -66,6 +66,7 @@ void Store::Impl::looked(std::uint64_t free, std::uint64_t used, std::uint64_t p
     free_bytes_ = free;
     const std::uint64_t taken = options_.min_free_bytes + promised;
     disk_capacity_ = used + (free > taken ? free - taken : 0);
+    disk_deficit_ = taken > free ? taken - free : 0;
 }
 
 std::uint64_t Store::Impl::capacity() const {

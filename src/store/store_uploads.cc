@@ -149,22 +149,29 @@ void Store::Impl::put_small(const Digest& digest,
                                               human_bytes(kSmallMax) + " may be put in one piece"));
     }
     const std::uint64_t size = data.size();
-    with_room(size, [this, digest, data = std::move(data), pushed, durability, done = std::move(done)]() mutable {
-        put_small_now(digest, std::move(data), pushed, durability, std::move(done));
+    const auto shared_data = std::make_shared<const Bytes>(std::move(data));
+    with_room(size, [this, digest, size, shared_data, pushed, durability, done = std::move(done)] {
+        put_small_now(digest, shared_data, pushed, durability, [=, this](Status kept) {
+            if (kept || kept.error().code != Errc::no_space) return done(std::move(kept));
+            // Others have filled the file system since the last look at it.
+            make_room(size, [=, this] {
+                put_small_now(digest, shared_data, pushed, durability, [this, done](Status again) {
+                    if (!again) tell_refused(again.error());
+                    done(std::move(again));
+                });
+            });
+        });
     });
 }
 
-void Store::Impl::put_small_now(const Digest& digest, Bytes data, bool pushed, Durability durability, Done done) {
-    const std::uint64_t size = data.size();
-    if (auto status = room_for(size); !status) {
-        tell_refused(status.error());
-        return done(std::move(status));
-    }
+void Store::Impl::put_small_now(const Digest& digest, std::shared_ptr<const Bytes> data, bool pushed,
+                                Durability durability, Done done) {
+    const std::uint64_t size = data->size();
+    if (auto status = room_for(size); !status) return done(std::move(status));
     upload_bytes_ += size;
-    gate_.enter(digest, [this, digest, size, data = std::move(data), pushed, durability, done] {
+    gate_.enter(digest, [this, digest, size, data = std::move(data), pushed, durability, done = std::move(done)] {
         const auto finish = [this, digest, size, done](const Status& outcome) {
             upload_bytes_ -= size;
-            if (!outcome) tell_refused(outcome.error());
             done(outcome);
             gate_.leave(digest);
         };
@@ -173,15 +180,15 @@ void Store::Impl::put_small_now(const Digest& digest, Bytes data, bool pushed, D
             lane_of(digest),
             [shared = shared, digest, data, path,
              min_free = options_.min_free_bytes]() -> Result<std::shared_ptr<File>> {
-                const auto found = digest_of(digest.alg, data);
+                const auto found = digest_of(digest.alg, *data);
                 if (found != digest) {
                     return fail(Errc::corrupt,
                                 "the bytes hash to " + found.str() + ", not to " + digest.str());
                 }
-                FR_TRY(shared->free_space.take(data.size(), min_free));
+                FR_TRY(shared->free_space.take(data->size(), min_free));
                 FR_TRY_ASSIGN(std::shared_ptr<File> file,
                               shared->fs.open(path, OpenMode::create_new));
-                if (auto written = file->pwrite(data, 0); !written) {
+                if (auto written = file->pwrite(*data, 0); !written) {
                     (void)shared->fs.unlink(path);
                     return tl::unexpected<Error>(std::move(written).error());
                 }

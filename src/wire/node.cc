@@ -11,7 +11,7 @@ constexpr std::uint8_t kHomeRequest = 0x60;
 constexpr std::uint8_t kHomeReply = 0x61;
 
 enum RequestKey { kHomeDigest = 1, kHomeSize = 2 };
-enum ReplyKey { kHomeKept = 1, kHomeText = 2 };
+enum ReplyKey { kHomeKept = 1, kHomeText = 2, kHomeLeaving = 3 };
 
 Frame encode_one(const HomeRequest& m) {
     MapWriter body;
@@ -23,6 +23,7 @@ Frame encode_one(const HomeReply& m) {
     MapWriter body;
     body.put_bool(kHomeKept, m.kept)
         .put(kHomeText, std::string_view(m.text).substr(0, kHomeTextMax));
+    if (m.leaving) body.put_bool(kHomeLeaving, true);
     return {kHomeReply, 0, m.request, body.finish()};
 }
 
@@ -43,7 +44,8 @@ Result<NodeMessage> decode_node(const Frame& frame) {
         FR_TRY(body.status());
         return NodeMessage(std::move(m));
     }
-    HomeReply m{frame.request, body.boolean(kHomeKept), std::string(body.text(kHomeText, kHomeTextMax))};
+    HomeReply m{frame.request, body.boolean(kHomeKept), std::string(body.text(kHomeText, kHomeTextMax)),
+                body.boolean(kHomeLeaving)};
     FR_TRY(body.status());
     return NodeMessage(std::move(m));
 }

@@ -28,6 +28,7 @@ struct HomeReply {
     RequestId request = 0;
     bool kept = false;
     std::string text;  // why not, for people
+    bool leaving = false;  // it hands off what it keeps, and is nobody's home any more
     bool operator==(const HomeReply&) const = default;
 };
 

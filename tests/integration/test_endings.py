@@ -106,7 +106,7 @@ def test_the_owner_of_an_upload_leaves():
             s.sendall(data[:2_000_000])
             until(lambda: metric(mesh[1], "fastreg_http_received_bytes_total") > 1_000_000,
                   "the bytes go to the owner")
-            leave = threading.Thread(target=lambda: mesh[1].cli("leave", code=None))
+            leave = threading.Thread(target=lambda: mesh[1].cli("leave", "--timeout", "1s", code=None))
             leave.start()
             until(lambda: mesh[2].status()["members"]["left"] == 1, "seen as left", 10)
             time.sleep(2.5)  # it is looked at every second

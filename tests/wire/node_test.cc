@@ -12,7 +12,7 @@ TEST_CASE("the messages about homes come back as they were") {
     const Digest digest = digest_of(HashAlg::sha512, as_bytes("x"));
     for (const NodeMessage& message :
          {NodeMessage(HomeRequest{7, digest, 123456789}), NodeMessage(HomeReply{7, true, {}}),
-          NodeMessage(HomeReply{8, false, "disk full"})}) {
+          NodeMessage(HomeReply{8, false, "disk full"}), NodeMessage(HomeReply{9, false, "it leaves", true})}) {
         const auto back = decode_node(encode(message));
         REQUIRE(back.has_value());
         CHECK(*back == message);
