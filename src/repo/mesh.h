@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/hlc.h"
+#include "base/instant.h"
 #include "base/owner_table.h"
 #include "base/random.h"
 #include "repo/types.h"
@@ -22,7 +23,31 @@ struct Mesh {
     RequestId last_request = 0;
     bool returns = false;  // the disk is from an earlier run
     std::set<NodeId> met;  // in this run
+    Instant told_at;       // when wall_ms was told
+    std::uint64_t heard_ms = 0;  // the newest stamp of another node, or of the disk at the start
+    Instant heard_at;
 
+    void see_time(Instant at, std::uint64_t wall) {
+        told_at = at;
+        wall_ms = wall;
+        if (heard_at == Instant{}) heard_at = at;
+    }
+    /// A stamp that this node did not make in this run.
+    void hear(HlcTime stamp) {
+        const std::uint64_t ms = hlc_millis(stamp);
+        if (ms > wall_ms + kHlcMaxAheadMs || ms <= heard_ms + elapsed_ms()) return;
+        heard_ms = ms;
+        heard_at = told_at;
+    }
+    /// By which tombstones grow old. A clock that jumps ahead for a week would drop all of them, and what they deleted
+    /// would be back with the next node that missed it; what others stamped, and the time since, does not jump.
+    [[nodiscard]] std::uint64_t sober_ms() const {
+        constexpr std::uint64_t kSlackMs = 60'000;
+        return heard_ms == 0 ? wall_ms : std::min(wall_ms, heard_ms + elapsed_ms() + kSlackMs);
+    }
+    [[nodiscard]] std::uint64_t elapsed_ms() const {
+        return heard_at == Instant{} ? 0 : static_cast<std::uint64_t>(millis_of(told_at - heard_at));
+    }
     [[nodiscard]] RequestId new_request() { return ++last_request; }
     /// At least half of the members that it knows of. Who asks one that has met fewer may not know of the others,
     /// and would take the word of the two for that of the mesh.

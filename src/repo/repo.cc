@@ -23,7 +23,6 @@ struct Repo::Parts {
           writer(mesh, replica),
           reader(mesh, replica, sync) {}
 
-    void see_wall(std::uint64_t wall_ms) { mesh.wall_ms = wall_ms; }
 
     void on_put(const NodeId& from, const wire::RepoPut& put, Outbox& out) {
         using Answer = wire::RepoPutAck::Answer;
@@ -42,6 +41,7 @@ struct Repo::Parts {
             if (!mesh.owns(shard_of_name(row.repository))) {
                 return answer(Answer::not_owner, 0, {});
             }
+            mesh.hear(row.hlc);
             const auto status = mesh.hlc.observe(mesh.wall_ms, row.hlc);
             if (!status && hlc_millis(row.hlc) > replaceable_ms) {
                 ++refused;
@@ -88,8 +88,9 @@ Repo::~Repo() = default;
 
 void Repo::load(std::uint64_t wall_ms, std::vector<Row> rows) {
     auto& p = *parts_;
-    p.see_wall(wall_ms);
+    p.mesh.wall_ms = wall_ms;
     for (const auto& row : rows) {
+        p.mesh.hear(row.hlc);
         // A row from ahead of this clock stays readable; writes over it are stamped by its owners' ack.
         static_cast<void>(p.mesh.hlc.observe(wall_ms, row.hlc).has_value());
     }
@@ -114,7 +115,7 @@ void Repo::on_message(Instant now, std::uint64_t wall_ms, const NodeId& from,
                       const wire::RepoMessage& message, Outbox& out) {
     auto& p = *parts_;
     if (from == p.mesh.self) return;
-    p.see_wall(wall_ms);
+    p.mesh.see_time(now, wall_ms);
     struct Visitor {
         Parts& p;
         Instant now;
@@ -161,7 +162,7 @@ void Repo::on_persisted(Instant now, PersistToken token, const Status& status, O
 
 void Repo::put(Instant now, std::uint64_t wall_ms, Token token, std::string_view repository,
                std::vector<Change> changes, Outbox& out) {
-    parts_->see_wall(wall_ms);
+    parts_->mesh.see_time(now, wall_ms);
     parts_->writer.put(now, token, repository, std::move(changes), out);
 }
 
@@ -188,7 +189,7 @@ std::vector<std::string> Repo::catalog(std::string_view after, std::size_t limit
 
 void Repo::on_deadline(Instant now, std::uint64_t wall_ms, Outbox& out) {
     auto& p = *parts_;
-    p.see_wall(wall_ms);
+    p.mesh.see_time(now, wall_ms);
     if (const auto changes = p.mesh.table.on_deadline(now); !changes.empty()) {
         p.sync.on_owner_changes(now, changes, out);
         std::erase_if(p.mesh.met, [&](const NodeId& node) { return p.mesh.table.find(node) == nullptr; });
@@ -199,7 +200,7 @@ void Repo::on_deadline(Instant now, std::uint64_t wall_ms, Outbox& out) {
     if (p.next_sweep <= now) {
         p.next_sweep = now + kTombstoneSweep;
         const auto keep = p.mesh.options.tombstone_keep_ms;
-        if (wall_ms > keep) p.replica.drop_tombstones(wall_ms - keep, out);
+        if (p.mesh.sober_ms() > keep) p.replica.drop_tombstones(p.mesh.sober_ms() - keep, out);
     }
 }
 

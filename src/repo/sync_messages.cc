@@ -157,7 +157,8 @@ void Sync::on_pull(const NodeId& from, const wire::RepoPull& message, Outbox& ou
 
 bool Sync::acceptable(const Row& row) {
     const auto keep = mesh_.options.tombstone_keep_ms;
-    if (row.tombstone && hlc_millis(row.hlc) + keep < mesh_.wall_ms) return false;
+    mesh_.hear(row.hlc);
+    if (row.tombstone && hlc_millis(row.hlc) + keep < mesh_.sober_ms()) return false;
     const auto status = mesh_.hlc.observe(mesh_.wall_ms, row.hlc);
     if (status) return true;
     if (refused_++ == 0) log::warn("repo.row_refused", {{"why", status.error().what}});
