@@ -75,7 +75,8 @@ void Handoff::go_on() {
         next.emplace_back(digest, size);
     }
     for (const auto& [digest, size] : next) {
-        open_.insert(digest);
+        // The one before may have ended inside its call, and led on to this.
+        if (homes_.placing(digest) || !left_.contains(digest) || !open_.insert(digest).second) continue;
         homes_.release(digest, size, parts_.now() + kPatience,
                        [this, digest = digest, size = size](const Copies& copies) { on_copied(digest, size, copies); });
     }

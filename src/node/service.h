@@ -2,6 +2,7 @@
 // copies. Knows no socket: node/http_front.cc carries requests in and answers out. Loop thread only.
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <map>
 #include <memory>
@@ -87,7 +88,7 @@ class Service {
     /// 503 on /readyz and no new pushes from now on.
     void set_draining(std::string why) { draining_ = std::move(why); }
     /// Pushes and deletes that were taken and are not answered yet.
-    [[nodiscard]] std::size_t changes_in_hand() const { return *changes_in_hand_; }
+    [[nodiscard]] std::size_t changes_in_hand() const { return changes_in_hand_->load(); }
     void set_limits(const ServiceOptions& options);  // SIGHUP: gates, time-outs, pages
 
     /// Forgets idle uploads.
@@ -152,7 +153,8 @@ class Service {
     [[nodiscard]] OnAnswer counted(OnAnswer answer);
 
     std::string draining_;
-    std::shared_ptr<std::size_t> changes_in_hand_ = std::make_shared<std::size_t>(0);
+    /// Ended by whoever lets go of the answer last, which may be an io thread.
+    std::shared_ptr<std::atomic<std::size_t>> changes_in_hand_ = std::make_shared<std::atomic<std::size_t>>(0);
     registry::Uploads uploads_;
     struct OpenUpload {
         std::shared_ptr<store::UploadFile> file;

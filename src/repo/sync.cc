@@ -206,6 +206,7 @@ void Sync::hand_over(Instant now, Outbox& out) {
     }
     std::erase_if(handing_over_, [&](const auto& entry) {
         const auto& [shard, equal] = entry;
+        if (replica_.sum(shard).count == 0) return true;  // nothing is left to give
         // One that is away has no say; what it missed it gets from the others when it is back. But one must be there.
         bool any = false;
         bool all = true;
@@ -223,6 +224,12 @@ void Sync::hand_over(Instant now, Outbox& out) {
 
 void Sync::note_equal(ShardId shard, const NodeId& node) {
     if (const auto former = former_.find(shard); former != former_.end()) former->second.handed.insert(node);
+    if (const auto handing = handing_over_.find(shard); handing != handing_over_.end()) handing->second.insert(node);
+}
+
+/// It was heard of again after it had copied all there is here: what differs is not for this node to give.
+void Sync::note_different(ShardId shard, const NodeId& node) {
+    if (copied_.erase({shard, node}) == 0) return;
     if (const auto handing = handing_over_.find(shard); handing != handing_over_.end()) handing->second.insert(node);
 }
 

@@ -89,6 +89,7 @@ class Sync {
     void retry_unready(Instant now);
     void drop_former(Instant now, Outbox& out);
     void note_equal(ShardId shard, const NodeId& node);
+    void note_different(ShardId shard, const NodeId& node);
     [[nodiscard]] bool acceptable(const Row& row);
 
     Mesh& mesh_;
@@ -100,6 +101,9 @@ class Sync {
     /// Since hand_over() was called first: shards that this node has rows of, and who was found to have the same.
     std::map<ShardId, std::set<NodeId>> handing_over_;
     bool handing_over_begun_ = false;
+    /// Who copied such a shard to the end since. It may differ for good: it has rows that this node does not own any
+    /// more, or refuses tombstones that are too old.
+    std::set<std::pair<ShardId, NodeId>> copied_;
     std::map<NodeId, Peer> peers_;
     std::size_t copying_ = 0;
     Instant next_compare_ = Instant::never();

@@ -101,6 +101,7 @@ void Sync::on_summary(Instant now, const NodeId& from, const wire::RepoSummary& 
             owned->second.right.stood_with(from);
         }
         if (differ.contains(shard)) {
+            note_different(shard, from);
             if (owned == owned_.end()) continue;
             peer.pull.insert(shard);
             peer.voices[shard] = said;
@@ -127,7 +128,11 @@ void Sync::answer_summary(Instant now, const NodeId& from, const wire::RepoSumma
         if (owned != owned_.end() && owned->second.stood.contains(from)) RepoSummary::set_bit(reply.stood, i);
         const auto sum = replica_.sum(shard);
         const bool equal = sum == Replica::Sum{item.count, item.hash};
-        if (equal) note_equal(shard, from);
+        if (equal) {
+            note_equal(shard, from);
+        } else {
+            note_different(shard, from);
+        }
         if (equal || item.count == 0) {
             complete(now, shard, from, said);
         } else if (owned != owned_.end()) {
@@ -150,6 +155,7 @@ void Sync::on_pull(const NodeId& from, const wire::RepoPull& message, Outbox& ou
         for (const auto shard : message.shards) {
             const auto former = former_.find(shard);
             if (former != former_.end()) former->second.handed.insert(from);
+            if (handing_over_.contains(shard)) copied_.emplace(shard, from);
         }
     }
     out.emplace_back(Send{from, wire::RepoPage{message.request, std::move(page.rows), page.more}});

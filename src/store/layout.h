@@ -20,6 +20,8 @@ class Layout {
     [[nodiscard]] std::string running() const { return dir_ + "/running"; }
     [[nodiscard]] std::string meta_db() const { return dir_ + "/meta.db"; }
     [[nodiscard]] std::string meta_backup() const { return dir_ + "/meta.db.bak"; }
+    /// There while rows are restored, until files whose rows are lost are marked as such.
+    [[nodiscard]] std::string meta_restored() const { return dir_ + "/meta.restored"; }
     [[nodiscard]] std::string cache_db() const { return dir_ + "/cache.db"; }
     [[nodiscard]] std::string node_id() const { return dir_ + "/node_id"; }
 

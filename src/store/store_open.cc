@@ -148,6 +148,8 @@ Status Store::Impl::restore_meta(const Error& why) {
     meta_began_anew_ = true;
     auto& fs = shared->fs;
     const auto& layout = shared->layout;
+    // A stop in the middle must not make the next start believe that nothing is missing.
+    FR_TRY(write_file(layout.meta_restored(), as_bytes("its files are kept\n")));
     shared->meta.reset();
     FR_TRY(fs.rename(layout.meta_db(), layout.meta_db() + ".bad"));
     if (fs.stat(layout.meta_db() + "-wal")) FR_TRY(fs.unlink(layout.meta_db() + "-wal"));
@@ -332,10 +334,12 @@ Status Store::Impl::reconcile_shelf(const std::string& path,
 
 /// What said of a file that it is a home or a push may be lost: then it counts as a push, and makes no room.
 Status Store::Impl::keep_unrecorded() {
-    if (!meta_began_anew_) return {};
+    const std::string marker = shared->layout.meta_restored();
+    if (!meta_began_anew_ && !shared->fs.stat(marker)) return {};
     std::vector<BlobRecord> kept;
     for (const auto& entry : catalog.list()) {
-        if (records.contains(entry.digest)) continue;
+        const auto record = records.find(entry.digest);
+        if (record != records.end() && (record->second.flags & kWanted) != 0) continue;
         kept.push_back({entry.digest, entry.info.size, wall_ms(), kPushed | kDoubted});
         auto* info = catalog.edit(entry.digest);
         info->pushed = true;
@@ -348,7 +352,8 @@ Status Store::Impl::keep_unrecorded() {
     });
     FR_TRY(recorded);
     for (const auto& record : kept) records[record.digest] = record;
-    return {};
+    FR_TRY(unless_missing(shared->fs.unlink(marker)));
+    return shared->fs.fsync_dir(shared->layout.dir());
 }
 
 /// Durable, before anything new is placed: a row without its file must not vouch for a later file of the
