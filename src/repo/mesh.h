@@ -26,7 +26,14 @@ struct Mesh {
     Instant told_at;       // when wall_ms was told
     std::uint64_t heard_ms = 0;  // the newest stamp of another node, or of the disk at the start
     Instant heard_at;
+    /// A member left: until then one of two owners is not enough for a read. What the one that left and one other
+    /// acknowledged, as two of three, the other one may not have yet.
+    Instant both_until{};
 
+    /// Owners that must answer a read.
+    [[nodiscard]] std::size_t voices_of_read(std::size_t owners) const {
+        return owners == 2 && told_at < both_until ? 2 : read_quorum(owners);
+    }
     void see_time(Instant at, std::uint64_t wall) {
         told_at = at;
         wall_ms = wall;

@@ -99,7 +99,7 @@ void Reader::ask(RequestId request, Read& read, std::size_t extra, Outbox& out) 
                                       static_cast<std::uint32_t>(q.limit - read.rows.size()), q.follow}});
     };
     mesh_.rng.shuffle(fresh);
-    const auto goal = read_quorum(owners.size()) + extra;
+    const auto goal = mesh_.voices_of_read(owners.size()) + extra;
     for (const auto& owner : fresh) {
         if (busy >= goal) return;
         ++busy;
@@ -114,7 +114,7 @@ bool Reader::enough(const Read& read) const {
     const auto count = std::ranges::count_if(
         owners, [&](const NodeId& owner) { return read.answers.contains(owner); });
     return !owners.empty() && static_cast<std::size_t>(count) >=
-                                  read_quorum(mutant(Mutant::read_quorum_of_one) ? 1 : owners.size());
+                                  mesh_.voices_of_read(mutant(Mutant::read_quorum_of_one) ? 1 : owners.size());
 }
 
 bool Reader::plausible(const Read& read, const Replica::Answer& answer) {

@@ -106,6 +106,7 @@ void Repo::on_member(Instant now, const Member& member, Outbox& out) {
     const bool was_reachable = p.mesh.table.reachable(member.id);
     if (member.reachable()) p.mesh.met.insert(member.id);
     const auto changes = p.mesh.table.on_member(now, member);
+    if (member.state == MemberState::left && !changes.empty()) p.mesh.both_until = now + kDeadOwnerGrace;
     if (!changes.empty()) p.sync.on_owner_changes(now, changes, out);
     p.sync.on_member(now, member, was_reachable, out);
     if (!member.reachable() && member.id != p.mesh.self) on_unreachable(now, member.id, out);

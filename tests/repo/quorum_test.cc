@@ -225,6 +225,20 @@ TEST_CASE("two nodes: a write needs both, a read one") {
     CHECK(net.value(1, "app", "t/v") == "z");
 }
 
+TEST_CASE("of three owners one leaves: what it and one other acknowledged the third reads at once") {
+    // Two owners were left, of which a read asked one: itself.
+    Net net(5);
+    for (std::uint64_t n = 0; n < 3; ++n) net.start(n);
+    net.run_for(1s);
+    net.at(1).disk_fails = true;  // it misses the write
+    REQUIRE(net.put(0, "app", {set("t/v", "x")}).has_value());
+    net.at(1).disk_fails = false;
+    net.kill(2);
+    net.declare(2, MemberState::left);
+    CHECK(net.value(1, "app", "t/v") == "x");
+    CHECK(net.value(0, "app", "t/v") == "x");
+}
+
 TEST_CASE("a node alone needs nobody") {
     Net net(5);
     net.start(0);
