@@ -123,8 +123,9 @@ class Campaign {
         // when a second one is away and the third has a new disk. That alone is spared: what the one that is
         // left has missed is then not seen.
         if (nodes_.size() == 3 && takes_away(fault) && copying()) return;
-        // While members do not agree on who owns a shard, a read may miss what owners acknowledged that its node has not
-        // heard of (docs/PROTOCOL.md, "Not in this version"): one member at a time is replaced, and nothing hides it.
+        // While members do not agree on who owns a shard, a read may miss what owners acknowledged that its node has
+        // not heard of (docs/PROTOCOL.md, "Not in this version"): one member at a time is replaced, and nothing hides
+        // it.
         const bool moves = takes_away(fault) || fault == Fault::wipe || fault == Fault::tight_store;
         if ((moves || fault == Fault::leave) && replacing()) return;
         // Open: in a mesh of three, after one left and another took its place, seed 266 saw a read miss a write.
