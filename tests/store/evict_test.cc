@@ -47,6 +47,25 @@ struct Small : Rig {
     std::vector<Digest> gone;
 };
 
+/// Five cached blobs, which fill it, on a disk whose answers can be held back.
+struct Full {
+    Full() {
+        auto opened = Store::open(fs, executor, Small::options());
+        REQUIRE(opened);
+        store = std::move(*opened);
+        for (std::uint64_t seed = 1; seed <= 5; ++seed) {
+            const auto blob = make_blob(kSize, seed);
+            bool kept = false;
+            store->put_small(blob.digest, blob.data, false, Durability::deferred,
+                             [&](const Status& status) { kept = status.has_value(); });
+            REQUIRE(kept);
+        }
+    }
+    test::MemoryFs fs;
+    test::HoldingExecutor executor;
+    std::unique_ptr<Store> store;
+};
+
 }  // namespace
 
 TEST_CASE("cached copies make room for a blob that is pulled, those used longest ago first") {
@@ -137,20 +156,9 @@ TEST_CASE("a push finds room as it comes, block by block and in order, though co
 }
 
 TEST_CASE("blocks of a push that wait for room are written in the order they came") {
-    test::MemoryFs fs;
-    test::HoldingExecutor executor;
-    auto opened = Store::open(fs, executor, Small::options());
-    REQUIRE(opened);
-    const auto store = std::move(*opened);
-    const auto put = [&](std::uint64_t seed) {
-        const auto blob = make_blob(kSize, seed);
-        bool kept = false;
-        store->put_small(blob.digest, blob.data, false, Durability::deferred,
-                         [&](const Status& status) { kept = status.has_value(); });
-        REQUIRE(kept);
-    };
-    for (std::uint64_t seed = 1; seed <= 5; ++seed) put(seed);
-
+    Full full;
+    auto& executor = full.executor;
+    auto& store = full.store;
     const auto pushed = make_blob(kSize, 7);
     std::shared_ptr<UploadFile> upload;
     store->begin_upload([&](Result<std::shared_ptr<UploadFile>> begun) { upload = *begun; });
@@ -253,16 +261,9 @@ TEST_CASE("what will not fit whatever goes is refused, and costs no copy") {
 
 TEST_CASE("all who wait for room at once get it, when enough may go") {
     // The layers of an image are pulled together: room was made for the largest alone.
-    test::MemoryFs fs;
-    test::HoldingExecutor executor;
-    auto opened = Store::open(fs, executor, Small::options());
-    REQUIRE(opened);
-    const auto store = std::move(*opened);
-    for (std::uint64_t seed = 1; seed <= 5; ++seed) {
-        const auto blob = make_blob(kSize, seed);
-        store->put_small(blob.digest, blob.data, false, Durability::deferred,
-                         [](const Status& status) { REQUIRE(status); });
-    }
+    Full full;
+    auto& executor = full.executor;
+    auto& store = full.store;
     executor.hold();
     int opened_partials = 0;
     for (std::uint64_t seed = 11; seed <= 14; ++seed) {
